@@ -1,0 +1,5 @@
+"""Gives keawatch its command line; ``main`` is the program."""
+
+from keawatch.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,77 @@
+"""Heals by a person's order: through the daemon when one runs, else from here under the same lock, journal and laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from keawatch.cli.exits import RefusedError
+from keawatch.cli.remote import LONG, Remote
+from keawatch.config import Config, PairConfig
+from keawatch.core.plan import Step
+from keawatch.core.policy import Strategy
+from keawatch.daemon import shown
+from keawatch.daemon.app import actor
+from keawatch.daemon.loop import PairView, Watcher
+from keawatch.daemon.performer import StepReport
+
+Agreed = Callable[[dict[str, Any]], None]
+
+
+def heal_through(remote: Remote, pair: str, strategy: Strategy | None, agreed: Agreed) -> dict[str, Any]:
+    """Have the daemon heal *pair* and return the outcome; raises RefusedError with the guards' reasons."""
+    query = f"?strategy={strategy}" if strategy else ""
+    entry = remote.get(f"/api/v1/pairs/{pair}/plan{query}")
+    _check(entry)
+    agreed(entry)
+    outcome: dict[str, Any] = remote.post(
+        f"/api/v1/pairs/{pair}/heal", {"strategy": strategy, "wait": True}, timeout=LONG
+    )
+    return outcome
+
+
+async def heal_here(
+    config: Config, pair: PairConfig, strategy: Strategy | None, agreed: Agreed, console: Console | None
+) -> dict[str, Any]:
+    """Heal *pair* from this process; raises BusyError when another keawatch acts, RefusedError when a guard does."""
+    watchers = (_Teller(console),) if console else ()
+    async with actor(config, pair, watchers) as acting:
+        await acting.loop.finish_left_over()
+        entry = shown.operator_plan(await acting.loop.look(), acting.loop.plan_for_operator(strategy))
+        _check(entry)
+        agreed(entry)
+        # What a person agreed to may be minutes old: the decision is made again on what is so now.
+        await acting.loop.look()
+        decision = acting.loop.plan_for_operator(strategy)
+        if decision.plan is None or not decision.act:
+            raise RefusedError("; ".join(held.reason for held in decision.withheld) or decision.diagnosis.sentence)
+        return shown.outcome(await acting.loop.begin(decision.plan, by="operator"))
+
+
+class _Teller(Watcher):
+    """Shows each step on the terminal as it happens."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def stepped(self, view: PairView, step: Step, report: StepReport | None) -> None:
+        """Show a step as it begins and as it ends; *view* is not needed."""
+        del view
+        if report is None:
+            self._console.print(f"  … {step.title}", style="dim")
+        elif report.result != "skipped":
+            reply = f": {report.reply}" if report.reply else ""
+            self._console.print(f"    {report.result} in {report.seconds:.2f} s{reply}")
+
+
+def _check(entry: dict[str, Any]) -> None:
+    if entry["plan"] is None:
+        reasons = "; ".join(held["reason"] for held in entry["withheld"])
+        raise RefusedError(
+            f"nothing to be done: {entry['diagnosis']['sentence']}{' (' + reasons + ')' if reasons else ''}"
+        )
+    held = [held["reason"] for held in entry["withheld"] if held["strategy"] == entry["plan"]["strategy"]]
+    if held:
+        raise RefusedError("; ".join(held))

@@ -1,0 +1,69 @@
+"""Examines an installation (``doctor``) and writes a first configuration (``init``)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from keawatch.cli.exits import Exit, UsageError
+from keawatch.config import Config, load
+from keawatch.daemon.discover import discover, render
+from keawatch.daemon.doctor import examine
+from keawatch.daemon.jsonable import jsonable
+
+_COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+def examine_and_show(config: Config, console: Console, *, json_: bool) -> Exit:
+    """Show what ``doctor`` finds and return 1 when anything must be mended."""
+    findings = asyncio.run(examine(config))
+    if json_:
+        sys.stdout.write(json.dumps({"findings": jsonable(findings)}, indent=2) + "\n")
+    else:
+        table = Table(box=None, pad_edge=False)
+        for finding in findings:
+            words = finding.sentence + (f" → {finding.advice}" if finding.advice else "")
+            table.add_row(Text(finding.level, _COLOURS[finding.level]), finding.subject, words)
+        console.print(table)
+    return Exit.PROBLEM if any(finding.level == "error" for finding in findings) else Exit.WELL
+
+
+def discover_and_write(output: Path, console: Console, *, force: bool) -> Exit:
+    """Write the configuration found on this host and say what to do next; 1 when no pair was found."""
+    to_stdout = str(output) == "-"
+    if not to_stdout and output.exists() and not force:
+        raise UsageError(f"{output} is there already; say --force to overwrite it, or -o FILE for another place")
+    found = discover()
+    text = render(found)
+    if to_stdout:
+        sys.stdout.write(text)
+        return Exit.WELL if found.pairs else Exit.PROBLEM
+    for line in (*found.notes, *found.problems):
+        console.print(line)
+    if not found.pairs:
+        console.print(
+            f"No HA pair was found on this host, so {output} was not written; config.example.toml shows its form."
+        )
+        return Exit.PROBLEM
+    _write(output, text)
+    load(output)
+    console.print(f"Wrote {output}: {len(found.pairs)} pair(s), only observed for now.")
+    console.print(f"Next: keawatch doctor -c {output}; keawatch status -c {output}; then set autonomy in it.")
+    return Exit.WELL
+
+
+def _write(output: Path, text: str) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        output.chmod(0o640)
+    except OSError as error:
+        raise UsageError(
+            f"{output} can't be written ({error}); say -o FILE for another place, or run this as root"
+        ) from error

@@ -1,0 +1,75 @@
+"""Says what each exit status means, and turns errors into one sentence and a status: no traceback reaches an operator."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NoReturn
+
+from keawatch.errors import BusyError, ConfigError, JournalError, KeaError, KeawatchError
+
+
+class Exit(IntEnum):
+    """What a command tells its caller."""
+
+    WELL = 0
+    PROBLEM = 1
+    """A problem is there."""
+    USAGE = 2
+    """Wrong usage or configuration."""
+    BLIND = 3
+    """It can't see."""
+    REFUSED = 4
+    """A law or a guard forbids it."""
+    FAILED = 5
+    """It was tried, and failed."""
+
+
+class RefusedError(KeawatchError):
+    """A law or a guard forbids what was asked for."""
+
+
+class UsageError(KeawatchError):
+    """What was asked for can't be meant."""
+
+
+_STATUS: tuple[tuple[type[KeawatchError], Exit], ...] = (
+    (ConfigError, Exit.USAGE),
+    (UsageError, Exit.USAGE),
+    (RefusedError, Exit.REFUSED),
+    (BusyError, Exit.REFUSED),
+    (JournalError, Exit.FAILED),
+    (KeaError, Exit.BLIND),
+    (KeawatchError, Exit.FAILED),
+)
+
+
+def status_of(error: KeawatchError) -> Exit:
+    """Return the exit status that belongs to an error."""
+    return next(status for kind, status in _STATUS if isinstance(error, kind))
+
+
+def guarded(run: Callable[[], object]) -> NoReturn:
+    """Run the program, and end it with a status and at most a sentence."""
+    try:
+        run()
+    except KeawatchError as error:
+        _end(str(error), status_of(error))
+    except KeyboardInterrupt:
+        _end("interrupted", Exit.FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.WELL)
+    except Exception as error:
+        if os.environ.get("KEAWATCH_DEBUG"):
+            raise
+        _end(
+            f"an error inside keawatch: {type(error).__name__}: {error}; run it again with KEAWATCH_DEBUG=1 and report that",
+            Exit.FAILED,
+        )
+    sys.exit(Exit.WELL)
+
+
+def _end(sentence: str, status: Exit) -> NoReturn:
+    sys.stderr.write(f"keawatch: {sentence}\n")
+    sys.exit(status)

@@ -1,0 +1,107 @@
+"""
+Says why a pair terminated.
+
+Kea tells the cause only to its log, so it is found here by what can be read: the clocks now, the subnets of both running
+configurations, what a server remembers, what was seen just before; and at last by elimination.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keawatch.core.codes import Code
+from keawatch.core.facts import Facts, skew_line, subnets_apart
+from keawatch.core.model import NORMAL_STATES, HaState, Observation, Spell
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A cause, as the clause behind “both servers have terminated HA”."""
+
+    code: Code
+    because: str
+    evidence: tuple[str, ...] = ()
+
+
+def cause_of_termination(facts: Facts) -> Cause:
+    """Return why a pair terminated; Kea itself tells only its log (communication_state.cc; ha_service.cc, shouldTerminate)."""
+    for judge in (skewed_now, _subnets_differ, _skewed_then, _by_elimination):
+        cause = judge(facts)
+        if cause:
+            return cause
+    return Cause(
+        Code.TERMINATED_UNKNOWN,
+        "for a reason that can't be seen from here (a clock skew that has passed, or rejected lease updates)",
+        tuple(line for line in (skew_line(facts), "what came before was not watched") if line),
+    )
+
+
+def skewed_now(facts: Facts) -> Cause | None:
+    """Return the cause that the clocks are too far apart at this moment, or None."""
+    if facts.skew is None or abs(facts.skew) <= facts.policy.skew_warning:
+        return None
+    ahead, behind = (facts.b, facts.a) if facts.skew > 0 else (facts.a, facts.b)
+    return Cause(
+        Code.TERMINATED_SKEW,
+        f"because the clock of {ahead.server} is {abs(facts.skew):.0f} s ahead of {behind.server}'s (Kea allows 60 s)",
+        tuple(line for line in (skew_line(facts),) if line),
+    )
+
+
+def _subnets_differ(facts: Facts) -> Cause | None:
+    apart = subnets_apart(facts)
+    if apart is None:
+        return None
+    return Cause(
+        Code.TERMINATED_REJECTS,
+        f"because lease updates were rejected: the servers' subnets differ ({apart})",
+        (f"running configurations: {apart}",),
+    )
+
+
+def _skewed_then(facts: Facts) -> Cause | None:
+    """Return a skew that has passed: remembered by a server (Kea 2.7.2+ tells) or seen by us just before."""
+    for server, _ in facts.ways():
+        skew = server.partner.clock_skew if server.partner else None
+        if skew is not None and abs(skew) > 60.0:
+            return Cause(
+                Code.TERMINATED_SKEW,
+                f"because of a clock skew of {abs(skew):.0f} s that {server.server} still remembers; the clocks agree now",
+                (f"{server.server} remembers a clock-skew of {skew:.0f} s in status-get",),
+            )
+    for server, _ in facts.ways():
+        earlier = facts.history.before(server.server, HaState.TERMINATED)
+        if earlier and earlier.skew is not None and abs(earlier.skew) > 58.0:
+            return Cause(
+                Code.TERMINATED_SKEW,
+                f"because the clocks were {abs(earlier.skew):.0f} s apart when {server.server} left {earlier.word}; they agree now",
+                (f"measured at {earlier.until:%H:%M:%S} UTC, just before",),
+            )
+    return None
+
+
+def _by_elimination(facts: Facts) -> Cause | None:
+    """
+    Return rejected updates when nothing else is left.
+
+    Kea terminates only for a skew above 60 s, rejected updates (2.3.1 and later), or a terminated partner
+    (ha_service.cc, shouldTerminate); if we saw the clocks agree just before, it was the updates.
+    """
+    if facts.ha is not None and facts.ha.max_rejected_lease_updates is None:
+        return None
+    for server, _ in facts.ways():
+        earlier = facts.history.before(server.server, HaState.TERMINATED)
+        if earlier and earlier.word in NORMAL_STATES and earlier.skew is not None and abs(earlier.skew) < 30.0:
+            return Cause(
+                Code.TERMINATED_REJECTS,
+                "because too many lease updates were rejected (the subnets agree, so most likely two updates met at one address)",
+                (_elimination(server, earlier),),
+            )
+    return None
+
+
+def _elimination(server: Observation, earlier: Spell) -> str:
+    return (
+        f"by elimination: the clocks were {abs(earlier.skew or 0.0):.0f} s apart when {server.server} left {earlier.word} "
+        f"at {earlier.until:%H:%M:%S} UTC, and Kea terminates for nothing else"
+    )

@@ -1,0 +1,66 @@
+"""Names the diagnoses: stable codes, their severity, and the shape in which one is told."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Every diagnosis, by its stable name."""
+
+    OBSERVER_BLIND = "OBSERVER_BLIND"
+    IDENTITY_CLASH = "IDENTITY_CLASH"
+    SPLIT_SERVING = "SPLIT_SERVING"
+    TERMINATED_SKEW = "TERMINATED_SKEW"
+    TERMINATED_REJECTS = "TERMINATED_REJECTS"
+    TERMINATED_UNKNOWN = "TERMINATED_UNKNOWN"
+    TERMINATED_ONE_SIDED = "TERMINATED_ONE_SIDED"
+    SERVICE_LEFT_DISABLED = "SERVICE_LEFT_DISABLED"
+    DEAF = "DEAF"
+    NOBODY_SERVING = "NOBODY_SERVING"
+    HA_MISSING = "HA_MISSING"
+    PARTNER_DOWN = "PARTNER_DOWN"
+    SERVER_UNREACHABLE = "SERVER_UNREACHABLE"
+    STUCK_SYNCING = "STUCK_SYNCING"
+    STUCK_WAITING = "STUCK_WAITING"
+    ONE_WAY_LINK = "ONE_WAY_LINK"
+    STUCK_READY = "STUCK_READY"
+    PARTNER_DOWN_FALSE = "PARTNER_DOWN_FALSE"
+    PEER_LINK_BROKEN = "PEER_LINK_BROKEN"
+    IN_MAINTENANCE = "IN_MAINTENANCE"
+    CLOCK_SKEW = "CLOCK_SKEW"
+    SETTLING = "SETTLING"
+    OK = "OK"
+
+
+class Severity(StrEnum):
+    """How much a diagnosis hurts."""
+
+    OK = "ok"
+    INFO = "info"
+    """Normal, and will pass."""
+    WARNING = "warning"
+    """Redundancy is lost or will be; clients do not notice."""
+    CRITICAL = "critical"
+    """Clients get no answer or a wrong one, or the next failure will be an outage nobody sees coming."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule saw."""
+
+    code: Code
+    severity: Severity
+    sentence: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A finding and since when it holds."""
+
+    code: Code
+    severity: Severity
+    sentence: str = field(compare=False)
+    since: datetime
+    evidence: tuple[str, ...] = field(default=(), compare=False)

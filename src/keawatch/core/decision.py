@@ -1,0 +1,332 @@
+"""
+Decides: what is wrong, what is to be done about it now, and what holds that back.
+
+``decide(history, policy)`` is the heart and is pure: the same history gives the same decision, in the daemon, in a test
+and in a replay. A guard can hold a plan back, never add one, and gives its reason in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from keawatch.core.codes import Code, Diagnosis, Severity
+from keawatch.core.diagnosis import diagnose
+from keawatch.core.facts import Facts, facts_of, subnets_apart
+from keawatch.core.model import Attempt, HaState, History, Mode, Since, Snapshot
+from keawatch.core.plan import Command, Plan
+from keawatch.core.policy import Autonomy, Policy
+from keawatch.core.remedies import NoPlan, propose
+
+
+class Guard(StrEnum):
+    """What can hold a plan back, by its stable name."""
+
+    AUTONOMY = "autonomy"
+    PAUSED = "paused"
+    UNDER_WAY = "under-way"
+    BLIND = "blind"
+    NOT_CONFIRMED = "not-confirmed"
+    SERVER_STARTING = "server-starting"
+    CLOCK_SKEW = "clock-skew"
+    CLOCKS_UNKNOWN = "clocks-unknown"
+    SUBNETS_DIFFER = "subnets-differ"
+    STANDBY_SERVES = "standby-serves"
+    OPERATOR_ORDER = "operator-order"
+    COOLING_DOWN = "cooling-down"
+    BREAKER = "breaker"
+    NO_WAY = "no-way"
+    """Not a guard's word: this strategy can't be gone here at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Why something is not done."""
+
+    guard: Guard
+    strategy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one look at the history comes to."""
+
+    diagnosis: Diagnosis
+    also: tuple[Diagnosis, ...] = ()
+    """What else was found, gravest first."""
+    plan: Plan | None = None
+    """The best plan there is; it is to be carried out only if ``act``."""
+    withheld: tuple[Withheld, ...] = ()
+    mode: Mode = Mode.HOT_STANDBY
+    serving: bool = False
+    """Whether every scope of the pair is served by somebody, as far as can be seen."""
+    redundant: bool = False
+    """Whether the loss of either server would be survived now."""
+
+    @property
+    def act(self) -> bool:
+        """Return whether the plan is to be carried out now."""
+        return self.plan is not None and not any(held.strategy == self.plan.strategy for held in self.withheld)
+
+    @property
+    def all(self) -> tuple[Diagnosis, ...]:
+        """Return every diagnosis, gravest first."""
+        return (self.diagnosis, *self.also)
+
+    @property
+    def diagnosed(self) -> tuple[Since, ...]:
+        """Return what the next round needs to know since when things hold."""
+        return tuple(Since(diagnosis.code, diagnosis.since) for diagnosis in self.all)
+
+
+GuardCheck = Callable[[Plan, Facts], str | None]
+
+
+def _autonomy(_: Plan, facts: Facts) -> str | None:
+    match facts.policy.autonomy:
+        case Autonomy.AUTO:
+            return None
+        case Autonomy.SUGGEST:
+            return 'autonomy is "suggest": run `keawatch heal` to have it done'
+        case Autonomy.OBSERVE:
+            return 'autonomy is "observe": keawatch only watches this pair'
+
+
+def _paused(_: Plan, facts: Facts) -> str | None:
+    pause = facts.history.pause
+    if pause is None or (pause.until is not None and pause.until <= facts.history.now):
+        return None
+    until = f"until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else "until `keawatch resume`"
+    return f"paused by {pause.owner} {until}: {pause.reason or 'no reason given'}"
+
+
+def _under_way(_: Plan, facts: Facts) -> str | None:
+    running = [attempt for attempt in facts.history.attempts if attempt.ended_at is None]
+    return f"plan {running[-1].plan_id} is under way" if running else None
+
+
+def _blind(plan: Plan, facts: Facts) -> str | None:
+    # Unknown is unsafe: a plan touches no pair of which one server is silent.
+    silent = [o.server for o in facts.snapshot if o.status is None]
+    if not silent or plan.strategy == "enable":
+        return None
+    return f"{' and '.join(silent)} gives no answer, and what is not known is not safe"
+
+
+def _not_confirmed(_: Plan, facts: Facts) -> str | None:
+    need = facts.policy.confirm_for
+    held = facts.held(_same_words(facts))
+    if held >= need:
+        return None
+    return f"seen for {max(held, 0.0):.0f} s, to be confirmed for {need:.0f} s"
+
+
+def _same_words(facts: Facts) -> Callable[[Snapshot], bool]:
+    words = {o.server: o.word for o in facts.snapshot}
+    return lambda snapshot: all(o.word == words.get(o.server) for o in snapshot)
+
+
+def _server_starting(plan: Plan, facts: Facts) -> str | None:
+    if plan.announced_pause == 0.0 and plan.strategy == "enable":
+        return None
+    if not (facts.a.serves or facts.b.serves):
+        return None  # Nobody is served: there is nothing to spare by waiting.
+    for observation in facts.snapshot:
+        reload = observation.status.reload if observation.status else None
+        if reload is not None and reload < facts.policy.grace:
+            return f"{observation.server} was (re)configured {reload:.0f} s ago; it is left to itself for {facts.policy.grace:.0f} s"
+    return None
+
+
+_HEALS_TERMINATED = frozenset(
+    {Code.TERMINATED_SKEW, Code.TERMINATED_REJECTS, Code.TERMINATED_UNKNOWN, Code.TERMINATED_ONE_SIDED}
+)
+
+
+def _clock_skew(plan: Plan, facts: Facts) -> str | None:
+    if plan.code not in _HEALS_TERMINATED or facts.skew is None or abs(facts.skew) <= facts.policy.skew_warning:
+        return None
+    ahead, behind = (facts.b, facts.a) if facts.skew > 0 else (facts.a, facts.b)
+    return (
+        f"the clock of {ahead.server} is {abs(facts.skew):.0f} s ahead of {behind.server}'s, and healed the pair would terminate "
+        "again: set the clocks right (check the time service on both), and keawatch heals by itself"
+    )
+
+
+def _clocks_unknown(plan: Plan, facts: Facts) -> str | None:
+    if plan.code not in _HEALS_TERMINATED or facts.skew is not None or facts.someone_silent:
+        return None
+    return (
+        "the servers' clocks could not be compared (no ha-heartbeat answer), and a skew would terminate the pair again"
+    )
+
+
+def _subnets_differ(plan: Plan, facts: Facts) -> str | None:
+    apart = subnets_apart(facts) if plan.code in _HEALS_TERMINATED else None
+    if apart is None:
+        return None
+    return f"the subnets in the running configurations differ, and each lease update would be rejected again: {apart}; make them equal, and reload both"
+
+
+def _standby_serves(plan: Plan, facts: Facts) -> str | None:
+    """Hold back what would take service from the only server that has it (law 1)."""
+    resets = {order.server for order in plan.orders if order.command in {Command.HA_RESET, Command.CONFIG_SET}}
+    if facts.mode is not Mode.HOT_STANDBY or not facts.b.serves or facts.a.serves or facts.b.server not in resets:
+        return None
+    return f"{facts.b.server} is the only server that answers clients; nothing automatic is done to it"
+
+
+def _operator_order(plan: Plan, facts: Facts) -> str | None:
+    if plan.code is not Code.SERVICE_LEFT_DISABLED:
+        return None
+    for observation in facts.snapshot:
+        dhcp = observation.status.dhcp if observation.status else None
+        if dhcp and dhcp.user and any(order.server == observation.server for order in plan.orders):
+            return (
+                f"{observation.server} was switched off by hand or by a tool (dhcp-disable without an origin), and keawatch does not "
+                "overrule that: run `keawatch heal` or send dhcp-enable if it was left behind"
+            )
+    return None
+
+
+def _cooling_down(_: Plan, facts: Facts) -> str | None:
+    ended = [attempt for attempt in facts.history.attempts if attempt.ended_at]
+    if not ended or ended[-1].ended_at is None:
+        return None
+    failures = _failures_in_a_row(facts)
+    wait = min(3600.0, facts.policy.cooldown * 2 ** max(0, failures - 1))
+    passed = (facts.history.now - ended[-1].ended_at).total_seconds()
+    if passed >= wait:
+        return None
+    return f"the last attempt ended {passed:.0f} s ago; the next may begin {wait:.0f} s after it"
+
+
+def _counted(facts: Facts) -> tuple[Attempt, ...]:
+    """Return the attempts since the breaker was last acknowledged."""
+    acknowledged = facts.history.acknowledged_at
+    return tuple(a for a in facts.history.attempts if acknowledged is None or a.started_at > acknowledged)
+
+
+def _failures_in_a_row(facts: Facts) -> int:
+    failures = 0
+    for attempt in reversed(_counted(facts)):
+        if attempt.result == "ok":
+            break
+        failures += attempt.result == "failed"
+    return failures
+
+
+def _breaker(_: Plan, facts: Facts) -> str | None:
+    failures = _failures_in_a_row(facts)
+    if failures >= facts.policy.max_failures:
+        return f"{failures} attempts in a row have failed; find the cause, then run `keawatch ack`"
+    since = facts.history.now - timedelta(seconds=facts.policy.healings_window)
+    lately = [a for a in _counted(facts) if a.started_at > since and a.by == "auto"]
+    if len(lately) < facts.policy.max_healings:
+        return None
+    hours = facts.policy.healings_window / 3600.0
+    return (
+        f"{len(lately)} attempts within {hours:g} h: healing does not last, so its cause is still there; "
+        "find it, then run `keawatch ack`"
+    )
+
+
+GUARDS: tuple[tuple[Guard, GuardCheck], ...] = (
+    (Guard.AUTONOMY, _autonomy),
+    (Guard.PAUSED, _paused),
+    (Guard.UNDER_WAY, _under_way),
+    (Guard.BLIND, _blind),
+    (Guard.NOT_CONFIRMED, _not_confirmed),
+    (Guard.SERVER_STARTING, _server_starting),
+    (Guard.CLOCK_SKEW, _clock_skew),
+    (Guard.CLOCKS_UNKNOWN, _clocks_unknown),
+    (Guard.SUBNETS_DIFFER, _subnets_differ),
+    (Guard.STANDBY_SERVES, _standby_serves),
+    (Guard.OPERATOR_ORDER, _operator_order),
+    (Guard.COOLING_DOWN, _cooling_down),
+    (Guard.BREAKER, _breaker),
+)
+
+OPERATOR_OVERRULES = frozenset(
+    {
+        Guard.AUTONOMY,
+        Guard.PAUSED,
+        Guard.NOT_CONFIRMED,
+        Guard.SERVER_STARTING,
+        Guard.OPERATOR_ORDER,
+        Guard.COOLING_DOWN,
+        Guard.BREAKER,
+    }
+)
+"""Guards that ``keawatch heal`` sets aside because a person decides; the laws of safety are not among them."""
+
+
+def decide(history: History, policy: Policy, *, by_operator: bool = False) -> Decision:
+    """
+    Return what is wrong and what is to be done; raises IndexError on a history that has seen nothing.
+
+    With *by_operator* the guards that a person may overrule are left out, the others are not.
+    """
+    facts = facts_of(history, policy)
+    found = diagnose(facts)
+    plan, withheld = _choose(found, facts, by_operator=by_operator)
+    return Decision(
+        diagnosis=found[0],
+        also=found[1:],
+        plan=plan,
+        withheld=withheld,
+        mode=facts.mode,
+        serving=_serving(facts),
+        redundant=_redundant(found, facts),
+    )
+
+
+def _choose(
+    found: tuple[Diagnosis, ...], facts: Facts, *, by_operator: bool
+) -> tuple[Plan | None, tuple[Withheld, ...]]:
+    """Return the first plan that can be made at all, with every reason found on the way against it or a better one."""
+    withheld: list[Withheld] = []
+    for diagnosis in found:
+        for proposal in propose(diagnosis, facts):
+            if isinstance(proposal, NoPlan):
+                withheld.append(Withheld(Guard.NO_WAY, proposal.strategy, proposal.reason))
+                continue
+            withheld.extend(held_back(proposal, facts, by_operator=by_operator))
+            return proposal, tuple(withheld)
+    return None, tuple(withheld)
+
+
+def held_back(plan: Plan, facts: Facts, *, by_operator: bool = False) -> tuple[Withheld, ...]:
+    """Return every guard's reason against *plan*, in the order of the table."""
+    return tuple(
+        Withheld(guard, plan.strategy, reason)
+        for guard, check in GUARDS
+        if not (by_operator and guard in OPERATOR_OVERRULES) and (reason := check(plan, facts))
+    )
+
+
+def _serving(facts: Facts) -> bool:
+    served = {scope for o in (facts.a, facts.b) if o.serves for scope in o.scopes}
+    if facts.mode is not Mode.LOAD_BALANCING:
+        return bool(served)
+    return {facts.a.server, facts.b.server} <= served
+
+
+def _redundant(found: tuple[Diagnosis, ...], facts: Facts) -> bool:
+    if facts.mode is Mode.PASSIVE_BACKUP or facts.someone_silent:
+        return False
+    normal = {HaState.HOT_STANDBY, HaState.LOAD_BALANCING}
+    together = all(state in normal for state in facts.states)
+    return together and all(d.severity in {Severity.OK, Severity.INFO} or d.code is Code.CLOCK_SKEW for d in found)
+
+
+def since_words(since: datetime, now: datetime) -> str:
+    """Return a length of time for people, such as ``3 min``."""
+    seconds = max(0.0, (now - since).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,454 @@
+"""
+Says what is wrong with a pair, in one sentence, and how that is known.
+
+``RULES`` is one table, gravest first; the first row whose finding is not None names the pair's state, the others found are
+told beside it. A rule looks only at ``Facts``: it proposes nothing (``remedies``) and holds nothing back (``decision``).
+Each server is judged by its own word; what its partner believes of it is evidence with an age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from keawatch.core.causes import cause_of_termination, skewed_now
+from keawatch.core.codes import Code, Diagnosis, Finding, Severity
+from keawatch.core.facts import Facts, evidence, skew_line, subnets_apart
+from keawatch.core.model import (
+    JOINING_STATES,
+    NORMAL_STATES,
+    HaState,
+    Mode,
+    NoAnswer,
+    Observation,
+    Silence,
+    Snapshot,
+)
+
+Rule = Callable[[Facts], Finding | None]
+
+
+# --- the rules, in the order of the table
+
+
+def _blind(facts: Facts) -> Finding | None:
+    if facts.a.status or facts.b.status:
+        return None
+    return Finding(
+        Code.OBSERVER_BLIND,
+        Severity.CRITICAL,
+        f"Neither {facts.a.server} nor {facts.b.server} answers keawatch, so it can tell nothing and will do nothing.",
+        evidence(facts),
+    )
+
+
+def _identity_clash(facts: Facts) -> Finding | None:
+    names = [
+        o.status.ha.server_name for o in (facts.a, facts.b) if o.status and o.status.ha and o.status.ha.server_name
+    ]
+    if len(names) < 2 or names[0] != names[1]:
+        return None
+    return Finding(
+        Code.IDENTITY_CLASH,
+        Severity.CRITICAL,
+        f"Both servers call themselves {names[0]}: the configuration of one was copied to the other whole, "
+        "or both addresses lead to one server; set this-server-name apart.",
+        evidence(facts),
+    )
+
+
+def _split(facts: Facts) -> Finding | None:
+    if not (facts.a.serves and facts.b.serves):
+        return None
+    both = sorted(set(facts.a.scopes) & set(facts.b.scopes))
+    if not both:
+        return None
+    return Finding(
+        Code.SPLIT_SERVING,
+        Severity.CRITICAL,
+        f"{facts.a.server} and {facts.b.server} both serve the scope {', '.join(both)}: "
+        "one address may be given to two clients; find out why they do not hear each other before anything else.",
+        evidence(facts),
+    )
+
+
+def _both_terminated(facts: Facts) -> Finding | None:
+    if facts.states != (HaState.TERMINATED, HaState.TERMINATED):
+        return None
+    service = "Clients are still served" if facts.a.serves else "NO client is served"
+    cause = cause_of_termination(facts)
+    return Finding(
+        cause.code,
+        Severity.WARNING if facts.a.serves else Severity.CRITICAL,
+        f"Both servers have terminated HA {cause.because}. {service}, but no lease is copied and nothing takes over; "
+        "Kea never leaves this state by itself.",
+        evidence(facts, *cause.evidence),
+    )
+
+
+def _one_terminated(facts: Facts) -> Finding | None:
+    pairs = [(s, p) for s, p in facts.ways() if s.state is HaState.TERMINATED]
+    if len(pairs) != 1 or facts.someone_silent:
+        return None
+    server, partner = pairs[0]
+    nobody = not (facts.a.serves or facts.b.serves)
+    apart, skew = subnets_apart(facts), skewed_now(facts)
+    why = f" Their subnets differ: {apart}." if apart else f" It will terminate again {skew.because}." if skew else ""
+    return Finding(
+        Code.TERMINATED_ONE_SIDED,
+        Severity.CRITICAL if nobody else Severity.WARNING,
+        f"{server.server} has terminated HA while {partner.server} is {partner.word}: "
+        f"{'NO client is served' if nobody else 'clients are served, by one server alone'}, "
+        f"and {partner.server} can't come back by itself.{why}",
+        evidence(facts, skew_line(facts)),
+    )
+
+
+def _left_disabled(facts: Facts) -> Finding | None:
+    for server, partner in facts.ways():
+        if not _should_serve(server) or not (server.status and server.status.switched_off):
+            continue
+        patience = _patience_with_disabled(facts, server, partner)
+        held = facts.held(_still_off(server))
+        if held < patience:
+            return None
+        who = ", ".join(server.origins) or "unknown"
+        return Finding(
+            Code.SERVICE_LEFT_DISABLED,
+            Severity.CRITICAL,
+            f"{server.server} is {server.word} and should serve, but its DHCP was left switched off by {_origin_words(server)} "
+            f"(origin {who}): its clients get no answer.",
+            evidence(
+                facts, f"switched off for {held:.0f} s, longer than any sync or heartbeat explains ({patience:.0f} s)"
+            ),
+        )
+    return None
+
+
+def _still_off(server: Observation) -> Callable[[Snapshot], bool]:
+    by = set(server.origins)
+    return lambda snapshot: bool(by & set(snapshot.of(server.server).origins))
+
+
+def _should_serve(server: Observation) -> bool:
+    return server.state is not None and server.state in _SHOULD_SERVE and bool(server.scopes)
+
+
+_SHOULD_SERVE = frozenset(
+    {
+        HaState.HOT_STANDBY,
+        HaState.LOAD_BALANCING,
+        HaState.PARTNER_DOWN,
+        HaState.PARTNER_IN_MAINTENANCE,
+        HaState.TERMINATED,
+        HaState.COMMUNICATION_RECOVERY,
+    }
+)
+
+
+def _patience_with_disabled(facts: Facts, server: Observation, partner: Observation) -> float:
+    """
+    Return for how long a server that should serve may be switched off without anything being wrong.
+
+    While its partner syncs, the partner's origin holds it (renewed page by page); after the sync Kea 2.6 and later
+    hold it by their own origin until the next heartbeat (ha_service.cc, processSyncCompleteNotify).
+    """
+    if partner.state in {HaState.SYNCING, HaState.WAITING}:
+        return facts.sync_timeout + 2 * facts.h
+    if server.status and server.status.dhcp and server.status.dhcp.user:
+        return facts.policy.confirm_for
+    return facts.h + 4.0
+
+
+def _origin_words(server: Observation) -> str:
+    dhcp = server.status.dhcp if server.status else None
+    if dhcp is None:
+        return "an unknown origin"
+    words = (
+        "a dhcp-disable of an operator or tool" if dhcp.user else "",
+        "its own HA machine" if dhcp.local else "",
+        "its partner" if dhcp.remote else "",
+        "its lost database" if dhcp.database else "",
+    )
+    return " and ".join(word for word in words if word) or "an unknown origin"
+
+
+def _deaf(facts: Facts) -> Finding | None:
+    for server, _ in facts.ways():
+        if server.status and server.status.sockets == "failed":
+            errors = "; ".join(server.status.socket_errors) or "no reason given"
+            return Finding(
+                Code.DEAF,
+                Severity.CRITICAL,
+                f"{server.server} reports {server.word} but hears no client: its sockets failed to open ({errors}); restart it.",
+                evidence(facts),
+            )
+    return None
+
+
+def _nobody(facts: Facts) -> Finding | None:
+    if facts.someone_silent or facts.a.serves or facts.b.serves:
+        return None
+    patience = 4 * facts.h + facts.sync_timeout
+    held = facts.held(lambda s: s.both_answered and not (s.first.serves or s.second.serves))
+    if held < patience and _on_the_way(facts):
+        return None
+    if held < facts.policy.confirm_for:
+        return None
+    return Finding(
+        Code.NOBODY_SERVING,
+        Severity.CRITICAL,
+        f"Neither server answers clients: {facts.a.server} is {facts.a.word} and {facts.b.server} is {facts.b.word}, for {held:.0f} s now.",
+        evidence(facts, _waiting_for(facts)),
+    )
+
+
+def _on_the_way(facts: Facts) -> bool:
+    return any(state in JOINING_STATES for state in facts.states)
+
+
+def _waiting_for(facts: Facts) -> str | None:
+    paused = [o.server for o in (facts.a, facts.b) if o.facts.ha and o.facts.ha.pauses]
+    return f"{', '.join(paused)} is configured to pause in some states" if paused else None
+
+
+def _ha_missing(facts: Facts) -> Finding | None:
+    lacking = [o.server for o in (facts.a, facts.b) if o.status and o.status.ha is None]
+    if not lacking:
+        return None
+    return Finding(
+        Code.HA_MISSING,
+        Severity.CRITICAL,
+        f"{' and '.join(lacking)} runs without the HA hook: it answers clients alone and knows of no partner; "
+        "load libdhcp_ha.so again (or restart it on its configuration on disk).",
+        evidence(facts),
+    )
+
+
+def _one_silent(facts: Facts) -> tuple[Observation, Observation] | None:
+    for server, partner in facts.ways():
+        if server.status is None and partner.status is not None:
+            return server, partner
+    return None
+
+
+def _partner_down(facts: Facts) -> Finding | None:
+    pair = _one_silent(facts)
+    if pair is None or pair[1].state is not HaState.PARTNER_DOWN:
+        return None
+    silent, alive = pair
+    proof = isinstance(silent.answer, Silence) and silent.answer.daemon_dead
+    return Finding(
+        Code.PARTNER_DOWN,
+        Severity.WARNING if alive.serves else Severity.CRITICAL,
+        f"{silent.server} is down{' (its own host says so)' if proof else ''}; {alive.server} "
+        f"{'serves all clients alone' if alive.serves else 'has taken over but serves NO client'}.",
+        evidence(facts),
+    )
+
+
+def _unreachable(facts: Facts) -> Finding | None:
+    pair = _one_silent(facts)
+    if pair is None:
+        return None
+    silent, alive = pair
+    view = alive.partner
+    hears = view is not None and view.in_touch and not view.communication_interrupted and view.age <= 2 * facts.h + 2
+    if hears and alive.state is not HaState.TERMINATED:
+        meaning = (
+            f"{alive.server} heard it {view.age:.0f} s ago, so it is likely alive and only keawatch can't reach it"  # type: ignore[union-attr]
+        )
+    else:
+        meaning = f"whether it is dead or only out of reach is not known; {alive.server} is {alive.word}"
+    serving = "clients are served" if alive.serves else f"{alive.server} serves no client"
+    return Finding(
+        Code.SERVER_UNREACHABLE,
+        Severity.WARNING if alive.serves or hears else Severity.CRITICAL,
+        f"{silent.server} does not answer keawatch ({_silence_words(silent)}): {meaning}; {serving}.",
+        evidence(facts),
+    )
+
+
+def _silence_words(silent: Observation) -> str:
+    words = {
+        NoAnswer.TIMEOUT: "no answer in time",
+        NoAnswer.REFUSED: "connection refused",
+        NoAnswer.DENIED: "credentials refused",
+        NoAnswer.GARBLED: "not an answer of Kea's",
+    }
+    return words[silent.answer.kind] if isinstance(silent.answer, Silence) else "no answer"
+
+
+def _stuck_syncing(facts: Facts) -> Finding | None:
+    return _stuck(facts, HaState.SYNCING, Code.STUCK_SYNCING, facts.sync_timeout + 2 * facts.h, _WHY_SYNCING)
+
+
+def _stuck_waiting(facts: Facts) -> Finding | None:
+    return _stuck(facts, HaState.WAITING, Code.STUCK_WAITING, facts.max_response_delay + 2 * facts.h, _WHY_WAITING)
+
+
+def _stuck_ready(facts: Facts) -> Finding | None:
+    return _stuck(facts, HaState.READY, Code.STUCK_READY, 4 * facts.h + 5, _WHY_READY)
+
+
+_WHY_SYNCING = "each sync fails and starts again; look in its log for HA_SYNC_FAILED (lease_cmds missing at the partner, a page too big, a refused certificate)"
+_WHY_WAITING = "it is paused, hears its partner in a mode it can't work with, or gets no heartbeats (heartbeat-delay 0)"
+_WHY_READY = "its partner does not see it, or it is configured to pause there and nobody sent ha-continue"
+
+
+def _stuck(facts: Facts, state: HaState, code: Code, patience: float, why: str) -> Finding | None:
+    for server, partner in facts.ways():
+        if server.state is not state or facts.in_state(server) <= patience:
+            continue
+        nobody = not (facts.a.serves or facts.b.serves)
+        return Finding(
+            code,
+            Severity.CRITICAL if nobody else Severity.WARNING,
+            f"{server.server} has been {state} for {facts.in_state(server):.0f} s, longer than the {patience:.0f} s it can need: {why}; "
+            f"{partner.server} is {partner.word}{' and NO client is served' if nobody else ''}.",
+            evidence(facts),
+        )
+    return None
+
+
+def _one_way(facts: Facts) -> Finding | None:
+    for server, partner in facts.ways():
+        if server.state is HaState.PARTNER_DOWN and partner.state is HaState.READY:
+            held = min(facts.in_state(server), facts.in_state(partner))
+            if held <= 3 * facts.h + 2:
+                continue
+            return Finding(
+                Code.ONE_WAY_LINK,
+                Severity.WARNING,
+                f"{server.server} can't reach {partner.server} but is heard by it: it stays in partner-down while {partner.server} "
+                "is ready for ever; look at the url, firewall and certificates of that one direction.",
+                evidence(facts),
+            )
+    return None
+
+
+def _partner_down_false(facts: Facts) -> Finding | None:
+    for server, partner in facts.ways():
+        settled = partner.state is not None and partner.state in NORMAL_STATES
+        if server.state is HaState.PARTNER_DOWN and settled and facts.in_state(server) > 2 * facts.h + 2:
+            return Finding(
+                Code.PARTNER_DOWN_FALSE,
+                Severity.WARNING,
+                f"{server.server} is in partner-down, but {partner.server} answers keawatch and is {partner.word}: "
+                "the link between the two is cut, not the server.",
+                evidence(facts),
+            )
+    return None
+
+
+def _link_broken(facts: Facts) -> Finding | None:
+    if any(state is None or state not in NORMAL_STATES for state in facts.states):
+        return None
+    cut = [s for s, _ in facts.ways() if s.partner and s.partner.communication_interrupted]
+    unseen = [s for s, _ in facts.ways() if s.partner and s.partner.state is HaState.UNAVAILABLE]
+    if not cut and not unseen:
+        return None
+    server = (cut or unseen)[0]
+    return Finding(
+        Code.PEER_LINK_BROKEN,
+        Severity.WARNING,
+        f"{server.server} does not hear its partner, though both answer keawatch: the HA link between them fails"
+        f"{'; lease updates fail, so clients may get no answer until it fails over' if server.serves else ''}.",
+        evidence(facts),
+    )
+
+
+def _maintenance(facts: Facts) -> Finding | None:
+    resting = [o.server for o in (facts.a, facts.b) if o.state is HaState.IN_MAINTENANCE]
+    caring = [o.server for o in (facts.a, facts.b) if o.state is HaState.PARTNER_IN_MAINTENANCE]
+    if not resting and not caring:
+        return None
+    return Finding(
+        Code.IN_MAINTENANCE,
+        Severity.INFO if facts.a.serves or facts.b.serves else Severity.CRITICAL,
+        f"The pair is in maintenance: {', '.join(resting) or 'one server'} rests and "
+        f"{', '.join(caring) or 'nobody'} serves; end it with ha-maintenance-cancel at the one that serves, or restart the other.",
+        evidence(facts),
+    )
+
+
+def _skew(facts: Facts) -> Finding | None:
+    if facts.skew is None or abs(facts.skew) <= facts.policy.skew_warning:
+        return None
+    ahead = facts.b if facts.skew > 0 else facts.a
+    return Finding(
+        Code.CLOCK_SKEW,
+        Severity.WARNING,
+        f"The clock of {ahead.server} is {abs(facts.skew):.0f} s ahead of its partner's; above 60 s Kea terminates HA: mend the time service.",
+        evidence(facts, skew_line(facts)),
+    )
+
+
+def _well(facts: Facts) -> bool:
+    if facts.mode is Mode.PASSIVE_BACKUP:
+        return any(state is HaState.PASSIVE_BACKUP for state in facts.states)
+    if facts.mode is Mode.HOT_STANDBY:
+        return facts.states == (HaState.HOT_STANDBY, HaState.HOT_STANDBY) and facts.a.serves
+    return facts.states == (HaState.LOAD_BALANCING, HaState.LOAD_BALANCING) and facts.a.serves and facts.b.serves
+
+
+def _ok(facts: Facts) -> Finding | None:
+    if not _well(facts):
+        return None
+    who = facts.a.server if facts.mode is Mode.HOT_STANDBY else f"{facts.a.server} and {facts.b.server}"
+    sentence = f"The pair works: {who} serves, and either server can take over."
+    if facts.mode is Mode.PASSIVE_BACKUP:
+        sentence = (
+            f"{facts.a.server} serves and copies its leases to a backup; in this mode nothing takes over by itself."
+        )
+    return Finding(Code.OK, Severity.OK, sentence, evidence(facts))
+
+
+def _settling(facts: Facts) -> Finding:
+    serving = [o.server for o in (facts.a, facts.b) if o.serves]
+    return Finding(
+        Code.SETTLING,
+        Severity.INFO if serving else Severity.WARNING,
+        f"The pair is on its way: {facts.a.server} is {facts.a.word}, {facts.b.server} is {facts.b.word}; "
+        f"{' and '.join(serving) + ' serves' if serving else 'nobody serves at the moment'}.",
+        evidence(facts),
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    _blind,
+    _identity_clash,
+    _ha_missing,
+    _both_terminated,
+    _one_terminated,
+    _split,
+    _left_disabled,
+    _deaf,
+    _nobody,
+    _partner_down,
+    _unreachable,
+    _stuck_syncing,
+    _stuck_waiting,
+    _one_way,
+    _stuck_ready,
+    _partner_down_false,
+    _link_broken,
+    _maintenance,
+    _skew,
+    _ok,
+    _settling,
+)
+"""Gravest first; the last row always finds something."""
+
+
+def diagnose(facts: Facts) -> tuple[Diagnosis, ...]:
+    """Return every finding, gravest first, each with the time since when it holds; never empty."""
+    findings: list[Finding] = []
+    for rule in RULES:
+        finding = rule(facts)
+        # OK and SETTLING name the whole pair: they say nothing beside a graver word.
+        if finding and not (findings and finding.code in {Code.OK, Code.SETTLING}):
+            findings.append(finding)
+    known = {since.code: since.at for since in facts.history.diagnosed}
+    return tuple(
+        Diagnosis(f.code, f.severity, f.sentence, known.get(f.code, facts.history.now), f.evidence) for f in findings
+    )

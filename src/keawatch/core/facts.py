@@ -1,0 +1,156 @@
+"""
+Puts a pair before the rules: the newest snapshot with the primary first, its timers, and what is worth quoting of it.
+
+Nothing here judges; ``diagnosis`` and ``causes`` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keawatch.core.model import HaConfig, HaState, History, Mode, Observation, Role, Silence, Snapshot
+from keawatch.core.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A pair as the rules see it: *a* is the primary (or the one named first), *b* the standby or secondary."""
+
+    history: History
+    policy: Policy
+    a: Observation
+    b: Observation
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self.history.newest
+
+    @property
+    def ha(self) -> HaConfig | None:
+        """Return the HA configuration of whichever server tells it, the primary's first."""
+        return self.a.facts.ha or self.b.facts.ha
+
+    @property
+    def h(self) -> float:
+        """Return heartbeat-delay in seconds; Kea's default where no configuration can be read."""
+        return self.ha.heartbeat_delay if self.ha else 10.0
+
+    @property
+    def max_response_delay(self) -> float:
+        """Return max-response-delay in seconds."""
+        return self.ha.max_response_delay if self.ha else 60.0
+
+    @property
+    def sync_timeout(self) -> float:
+        """Return sync-timeout in seconds."""
+        return self.ha.sync_timeout if self.ha else 60.0
+
+    @property
+    def mode(self) -> Mode:
+        """Return the pair's mode."""
+        for observation in (self.a, self.b):
+            if observation.status and observation.status.ha:
+                return observation.status.ha.mode
+        return self.ha.mode if self.ha else Mode.HOT_STANDBY
+
+    @property
+    def states(self) -> tuple[HaState | None, HaState | None]:
+        """Return both states by the servers' own words, primary first."""
+        return self.a.state, self.b.state
+
+    @property
+    def skew(self) -> float | None:
+        """Return standby minus primary's clock in seconds, as we measured it."""
+        skew = self.snapshot.clock_skew
+        return skew if skew is None or self.snapshot.second is self.b else -skew
+
+    @property
+    def someone_silent(self) -> bool:
+        """Return whether at least one server did not answer."""
+        return not self.snapshot.both_answered
+
+    def ways(self) -> tuple[tuple[Observation, Observation], tuple[Observation, Observation]]:
+        """Return (server, partner) twice, the primary in front first."""
+        return (self.a, self.b), (self.b, self.a)
+
+    def held(self, condition: Callable[[Snapshot], bool]) -> float:
+        """Return how long *condition* has held, in seconds; -1.0 if it does not."""
+        return self.history.held_for(condition, gap=max(60.0, 5 * self.policy.interval))
+
+    def in_state(self, server: Observation) -> float:
+        """Return for how long *server* has said what it says now, in seconds, as far as we have watched."""
+        return self.history.state_for(server.server)
+
+
+def role_of(observation: Observation, partner: Observation) -> Role | None:
+    """Return a server's role by its own word, its configuration, or what its partner knows of it."""
+    if observation.status and observation.status.ha:
+        return observation.status.ha.role
+    configs = [config for config in (observation.facts.ha, partner.facts.ha) if config]
+    for peer in (peer for config in configs for peer in config.peers):
+        if peer.name == observation.server:
+            return peer.role
+    return partner.partner.role if partner.partner else None
+
+
+def facts_of(history: History, policy: Policy) -> Facts:
+    """Return the newest snapshot with the primary first; by name order where nobody tells the roles."""
+    first, second = history.newest
+    if role_of(second, first) is Role.PRIMARY and role_of(first, second) is not Role.PRIMARY:
+        first, second = second, first
+    return Facts(history, policy, first, second)
+
+
+def says(observation: Observation) -> str:
+    """Return a server's own word as evidence."""
+    if isinstance(observation.answer, Silence):
+        detail = f" ({observation.answer.detail})" if observation.answer.detail else ""
+        return f"{observation.server} gives no answer: {observation.word}{detail}"
+    scopes = ",".join(observation.scopes) or "none"
+    by = observation.origins
+    off = f", DHCP switched off by origin {', '.join(by)}" if by else ""
+    return f"{observation.server} says {observation.word}, scopes {scopes}{off}"
+
+
+def sees(observation: Observation) -> str | None:
+    """Return what a server believes of its partner, as evidence with an age."""
+    view = observation.partner
+    if view is None:
+        return None
+    return (
+        f"{observation.server} last saw its partner as {view.state or 'never contacted'}, {view.age:.0f} s ago"
+        f"{', communication interrupted' if view.communication_interrupted else ''}"
+    )
+
+
+def evidence(facts: Facts, *more: str | None) -> tuple[str, ...]:
+    """Return what a finding is built on: *more* first, then each server's own word and what it believes of the other."""
+    lines = (*more, says(facts.a), says(facts.b), sees(facts.a), sees(facts.b))
+    return tuple(line for line in lines if line)
+
+
+def skew_line(facts: Facts) -> str | None:
+    """Return the measured clock skew as evidence; None where it is not known."""
+    if facts.skew is None:
+        return None
+    return f"the clocks differ by {abs(facts.skew):.0f} s (our own reading of both servers' ha-heartbeat)"
+
+
+def subnets_apart(facts: Facts) -> str | None:
+    """
+    Return how the two running configurations' subnets differ, or None if they agree or can't both be read.
+
+    A lease update for a subnet id or prefix that the receiver does not know is refused with result 4
+    (lease_cmds.cc, lease4UpdateHandler): the lasting cause of rejected updates.
+    """
+    mine, theirs = facts.a.facts.subnets, facts.b.facts.subnets
+    if mine is None or theirs is None or dict(mine) == dict(theirs):
+        return None
+    return f"{facts.a.server} has {_subnets(mine)}; {facts.b.server} has {_subnets(theirs)}"
+
+
+def _subnets(subnets: object) -> str:
+    items = sorted(dict(subnets).items()) if subnets else []  # type: ignore[call-overload]
+    return ", ".join(f"{prefix} (id {number})" for number, prefix in items) or "no subnets"

@@ -1,0 +1,476 @@
+"""
+Names what is seen of a pair, in Kea's own words.
+
+Nothing here judges (``diagnosis``), proposes (``remedies``) or decides (``decision``). Every time is an aware datetime in
+UTC, every duration a float in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+KEEP = 64
+"""Snapshots kept: at two seconds a poll, two minutes."""
+
+KEEP_SPELLS = 48
+"""Spells kept a server: enough to see what came before a termination."""
+
+
+class HaState(StrEnum):
+    """A state of Kea's HA machine, as Kea spells it (ha_service_states.cc)."""
+
+    BACKUP = "backup"
+    COMMUNICATION_RECOVERY = "communication-recovery"
+    HOT_STANDBY = "hot-standby"
+    IN_MAINTENANCE = "in-maintenance"
+    LOAD_BALANCING = "load-balancing"
+    PARTNER_DOWN = "partner-down"
+    PARTNER_IN_MAINTENANCE = "partner-in-maintenance"
+    PASSIVE_BACKUP = "passive-backup"
+    READY = "ready"
+    SYNCING = "syncing"
+    TERMINATED = "terminated"
+    WAITING = "waiting"
+    UNAVAILABLE = "unavailable"
+    """Only ever a *partner's* state; no server reports it of itself."""
+
+
+class Role(StrEnum):
+    """What the configuration makes of a server; it never changes with the state."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    STANDBY = "standby"
+    BACKUP = "backup"
+
+
+class Mode(StrEnum):
+    """How the pair shares its work (``ha-mode``)."""
+
+    HOT_STANDBY = "hot-standby"
+    LOAD_BALANCING = "load-balancing"
+    PASSIVE_BACKUP = "passive-backup"
+
+
+class NoAnswer(StrEnum):
+    """Why a server's word is missing."""
+
+    TIMEOUT = "timeout"
+    """Unknown: the server may be alive, dead, or doing what it was told."""
+    REFUSED = "refused"
+    """The host answers and the daemon does not, or nobody listens."""
+    DENIED = "denied"
+    """The credentials or certificates were refused."""
+    GARBLED = "garbled"
+    """Something answers that is not a reply we understand."""
+
+
+SERVING_STATES = frozenset(
+    {
+        HaState.HOT_STANDBY,
+        HaState.LOAD_BALANCING,
+        HaState.PARTNER_DOWN,
+        HaState.PARTNER_IN_MAINTENANCE,
+        HaState.COMMUNICATION_RECOVERY,
+        HaState.PASSIVE_BACKUP,
+        HaState.TERMINATED,
+    }
+)
+"""States in which Kea enables DHCP by itself (ha_service.cc, adjustNetworkState)."""
+
+JOINING_STATES = frozenset({HaState.WAITING, HaState.SYNCING, HaState.READY})
+"""States on the way back to normal work; a server in them answers no client."""
+
+NORMAL_STATES = frozenset({HaState.HOT_STANDBY, HaState.LOAD_BALANCING})
+"""States of a pair at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpState:
+    """Who has switched a server's DHCP off (``dhcp-state``, Kea 2.6.2 and later); empty means it is on."""
+
+    user: bool = False
+    """Switched off by ``dhcp-disable`` without an origin."""
+    local: tuple[int, ...] = ()
+    """Origins 1000+: the server's own HA machine."""
+    remote: tuple[int, ...] = ()
+    """Origins 2000+: its partner."""
+    database: tuple[int, ...] = ()
+    """Origins 3000+: a lost database."""
+    disabled: bool = False
+    """``globally-disabled`` as Kea reports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerView:
+    """What a server believes of its partner: evidence with an age, never the truth about the partner."""
+
+    role: Role | None = None
+    state: HaState | None = None
+    """None before first contact."""
+    age: float = 0.0
+    """Seconds since the last good heartbeat."""
+    scopes: tuple[str, ...] = ()
+    in_touch: bool = False
+    """True once contact was ever made, also when the partner is unavailable now."""
+    communication_interrupted: bool = False
+    connecting_clients: int = 0
+    unacked_clients: int = 0
+    unacked_clients_left: int = 0
+    analyzed_packets: int = 0
+    clock_skew: float | None = None
+    """Partner minus this server; Kea 2.7.2 and later."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaStatus:
+    """One HA relationship of a server, by its own word."""
+
+    state: HaState
+    role: Role
+    mode: Mode
+    scopes: tuple[str, ...] = ()
+    server_name: str | None = None
+    partner_name: str | None = None
+    partner: PartnerView | None = None
+    """None in passive-backup mode and on a backup server."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One server's answer to ``status-get`` and ``ha-heartbeat``."""
+
+    ha: HaStatus | None
+    """None when the HA hook is not loaded."""
+    dhcp: DhcpState | None = None
+    """None before Kea 2.6.2, which does not tell."""
+    clock: datetime | None = None
+    """The server's own time, in whole seconds, halfway between question and answer of ``ha-heartbeat``."""
+    clock_read_at: datetime | None = None
+    """Our time at that moment."""
+    unsent_updates: int | None = None
+    pid: int | None = None
+    uptime: float | None = None
+    reload: float | None = None
+    """Seconds since the last (re)configuration."""
+    sockets: str | None = None
+    """``ready``, ``retrying`` or ``failed``."""
+    socket_errors: tuple[str, ...] = ()
+    note: str | None = None
+    """What was unusual about how this answer was got, such as a hung control socket beside a live HA listener."""
+
+    @property
+    def state(self) -> HaState | None:
+        """Return the HA state; None when the HA hook is not loaded."""
+        return self.ha.state if self.ha else None
+
+    @property
+    def serves(self) -> bool:
+        """
+        Return whether clients in some scope are answered.
+
+        State, scopes and dhcp-state must agree: a state may be reported before its entry code has run
+        (ha_service.cc; state_model.cc, transition), and then its scopes are empty.
+        """
+        return (
+            self.ha is not None and self.ha.state in SERVING_STATES and bool(self.ha.scopes) and not self.switched_off
+        )
+
+    @property
+    def switched_off(self) -> bool:
+        """Return whether any origin is known to have switched DHCP off."""
+        return self.dhcp is not None and self.dhcp.disabled
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """No answer: an observation, not an exception."""
+
+    kind: NoAnswer
+    detail: str = ""
+    """One clause for people, such as ``connection refused at http://…``."""
+    daemon_dead: bool = False
+    """True when the server's own host said so (a Control Agent that can't forward): proof, where a time-out is none."""
+
+
+Answer = ServerStatus | Silence
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server as the HA configuration names it."""
+
+    name: str
+    role: Role
+    url: str = ""
+    auto_failover: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HaConfig:
+    """The HA parameters of a running configuration; times in seconds, defaults as that Kea has them."""
+
+    this_server: str
+    mode: Mode
+    peers: tuple[Peer, ...] = ()
+    heartbeat_delay: float = 10.0
+    max_response_delay: float = 60.0
+    max_ack_delay: float = 10.0
+    max_unacked_clients: int = 10
+    max_rejected_lease_updates: int | None = 10
+    """None on versions that do not know it (2.2)."""
+    sync_leases: bool = True
+    sync_timeout: float = 60.0
+    sync_page_limit: int = 10000
+    dedicated_listener: bool = True
+    """Whether the peer URLs are the servers' own HA listeners; else they are Control Agents."""
+    restrict_commands: bool | None = None
+    pauses: Mapping[str, str] = field(default_factory=dict)
+    """State to ``always`` or ``once``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What changes seldom about a server and is read seldom; whatever can't be read there is None."""
+
+    version: str | None = None
+    ha: HaConfig | None = None
+    subnets: Mapping[int, str] | None = None
+    """Subnet id to prefix; None where ``config-get`` can't be had."""
+    commands: frozenset[str] = frozenset()
+    """Every command some address of this server accepts."""
+    addresses: tuple[str, ...] = ()
+    """What was found at each address, for people: ``control socket /run/…``, ``HA listener http://…``."""
+    leases: int | None = None
+    """Assigned leases, by ``stat-lease4-get`` or statistics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One server at one moment."""
+
+    server: str
+    at: datetime
+    answer: Answer
+    facts: ServerFacts = ServerFacts()
+    seconds: float = 0.0
+    """How long the answer took."""
+
+    @property
+    def status(self) -> ServerStatus | None:
+        """Return the answer, or None when there was none."""
+        return self.answer if isinstance(self.answer, ServerStatus) else None
+
+    @property
+    def state(self) -> HaState | None:
+        """Return the HA state by the server's own word; None without an answer or without the HA hook."""
+        return self.status.state if self.status else None
+
+    @property
+    def word(self) -> str:
+        """Return the state, or what there was instead of one."""
+        if isinstance(self.answer, Silence):
+            return self.answer.kind
+        return self.answer.state or "no-ha"
+
+    @property
+    def serves(self) -> bool:
+        """Return whether this server is known to answer clients."""
+        return self.status is not None and self.status.serves
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Return the scopes it reports, served or not."""
+        return self.status.ha.scopes if self.status and self.status.ha else ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Return every origin known to have switched its DHCP off, as ``dhcp-enable`` wants it (network_state.h)."""
+        dhcp = self.status.dhcp if self.status else None
+        if dhcp is None:
+            return ()
+        user = ("1",) if dhcp.user else ()
+        return (*user, *(str(origin) for origin in (*dhcp.local, *dhcp.remote, *dhcp.database)))
+
+    @property
+    def partner(self) -> PartnerView | None:
+        """Return what this server believes of its partner."""
+        return self.status.ha.partner if self.status and self.status.ha else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Both servers as of one round."""
+
+    taken_at: datetime
+    first: Observation
+    second: Observation
+
+    def __iter__(self) -> Iterator[Observation]:
+        """Walk over both servers, in the order of the configuration."""
+        return iter((self.first, self.second))
+
+    def of(self, server: str) -> Observation:
+        """Return the observation of *server*; KeyError for a name that is not of this pair."""
+        for observation in self:
+            if observation.server == server:
+                return observation
+        raise KeyError(server)
+
+    def partner_of(self, server: str) -> Observation:
+        """Return the observation of the other one."""
+        return self.second if self.first.server == server else self.first
+
+    def both_ways(self) -> Iterator[tuple[Observation, Observation]]:
+        """Walk over (server, partner) twice, each server once in front."""
+        yield self.first, self.second
+        yield self.second, self.first
+
+    @property
+    def both_answered(self) -> bool:
+        """Return whether both servers answered."""
+        return self.first.status is not None and self.second.status is not None
+
+    @property
+    def clock_skew(self) -> float | None:
+        """
+        Return second minus first server's clock in seconds, within about a second; None when either is unknown.
+
+        Kea's ``date-time`` has whole seconds, hence half a second is added to neither: the error cancels on average.
+        """
+        offsets = [_offset(observation.status) for observation in self]
+        if offsets[0] is None or offsets[1] is None:
+            return None
+        return offsets[1] - offsets[0]
+
+
+def _offset(status: ServerStatus | None) -> float | None:
+    if status is None or status.clock is None or status.clock_read_at is None:
+        return None
+    return (status.clock - status.clock_read_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """How long a server was seen in one state (or silent in one way) without a break."""
+
+    server: str
+    word: str
+    """The state as Kea spells it, or the kind of silence."""
+    since: datetime
+    until: datetime
+    skew: float | None = None
+    """The pair's clock skew when the spell was last seen, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A plan that was carried out, or is being carried out, for the guards to count."""
+
+    plan_id: str
+    code: str
+    strategy: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    """None while under way, and for ever if keawatch died meanwhile."""
+    result: Literal["ok", "failed", "refused", "interrupted"] | None = None
+    by: Literal["auto", "operator"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An order to observe and not to act."""
+
+    since: datetime
+    until: datetime | None
+    reason: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Since when a diagnosis holds; kept so that it survives from round to round."""
+
+    code: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All that ``decide()`` looks at: newest snapshot last."""
+
+    snapshots: tuple[Snapshot, ...] = ()
+    spells: tuple[Spell, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    pause: Pause | None = None
+    acknowledged_at: datetime | None = None
+    """When a person last acknowledged the breaker."""
+    diagnosed: tuple[Since, ...] = ()
+    """What the last decision found, and since when."""
+
+    @property
+    def newest(self) -> Snapshot:
+        """Return the newest snapshot; IndexError when nothing was seen yet."""
+        return self.snapshots[-1]
+
+    @property
+    def now(self) -> datetime:
+        """Return the newest snapshot's time: the core has no other clock."""
+        return self.newest.taken_at
+
+    def seen(self, snapshot: Snapshot, *, keep: int = KEEP) -> History:
+        """Return the history with *snapshot* added."""
+        spells = self.spells
+        for observation in snapshot:
+            spells = _with_spell(spells, observation, snapshot)
+        return replace(self, snapshots=(*self.snapshots, snapshot)[-keep:], spells=spells)
+
+    def held_since(self, condition: Callable[[Snapshot], bool], *, gap: float = 60.0) -> datetime | None:
+        """
+        Return since when *condition* holds unbroken; None if it does not hold now.
+
+        A hole of more than *gap* seconds between two snapshots breaks it: two distant sights confirm nothing.
+        """
+        since: datetime | None = None
+        for snapshot in reversed(self.snapshots):
+            if not condition(snapshot) or (since and (since - snapshot.taken_at).total_seconds() > gap):
+                break
+            since = snapshot.taken_at
+        return since
+
+    def held_for(self, condition: Callable[[Snapshot], bool], *, gap: float = 60.0) -> float:
+        """Return how many seconds *condition* has held unbroken; -1.0 if it does not hold now."""
+        since = self.held_since(condition, gap=gap)
+        return -1.0 if since is None else (self.now - since).total_seconds()
+
+    def spells_of(self, server: str) -> tuple[Spell, ...]:
+        """Return this server's spells, newest last."""
+        return tuple(spell for spell in self.spells if spell.server == server)
+
+    def state_for(self, server: str) -> float:
+        """Return for how many seconds the server's present word has been seen; 0.0 when it was never seen."""
+        spells = self.spells_of(server)
+        return (self.now - spells[-1].since).total_seconds() if spells else 0.0
+
+    def before(self, server: str, word: str) -> Spell | None:
+        """Return the spell that came before this server's latest spell of *word*; None if that was not seen."""
+        spells = self.spells_of(server)
+        for earlier, later in zip(reversed(spells[:-1]), reversed(spells[1:]), strict=True):
+            if later.word == word:
+                return earlier
+        return None
+
+
+def _with_spell(spells: tuple[Spell, ...], observation: Observation, snapshot: Snapshot) -> tuple[Spell, ...]:
+    mine = [spell for spell in spells if spell.server == observation.server]
+    new = Spell(observation.server, observation.word, snapshot.taken_at, snapshot.taken_at, snapshot.clock_skew)
+    if mine and mine[-1].word == observation.word:
+        new = replace(new, since=mine[-1].since, skew=mine[-1].skew if new.skew is None else new.skew)
+        spells = tuple(spell for spell in spells if spell is not mine[-1])
+    elif len(mine) >= KEEP_SPELLS:
+        spells = tuple(spell for spell in spells if spell is not mine[0])
+    return (*spells, new)

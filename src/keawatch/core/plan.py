@@ -1,0 +1,221 @@
+"""
+Says what is to be done, as data: a plan is a list of steps that can be printed, journaled, carried out, finished or undone.
+
+Nothing here sends anything; ``daemon/performer.py`` does. Conditions are names in a table, so that a journal can hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from keawatch.core.model import HaState, Observation, Snapshot
+
+
+class Command(StrEnum):
+    """
+    Every command keawatch may send that changes a server, and those that go with them.
+
+    ``ha-maintenance-notify`` and ``ha-sync-complete-notify`` are Kea's own between partners: not here, so unsendable.
+    """
+
+    CONFIG_RELOAD = "config-reload"
+    CONFIG_SET = "config-set"
+    CONFIG_TEST = "config-test"
+    DHCP_DISABLE = "dhcp-disable"
+    DHCP_ENABLE = "dhcp-enable"
+    HA_CONTINUE = "ha-continue"
+    HA_MAINTENANCE_START = "ha-maintenance-start"
+    HA_RESET = "ha-reset"
+    HA_SCOPES = "ha-scopes"
+    HA_SYNC = "ha-sync"
+
+
+class ConfigVariant(StrEnum):
+    """Which running configuration a ``config-set`` or ``config-test`` carries; the text itself never enters a plan or the journal."""
+
+    RECORDED = "recorded"
+    """As it ran before the plan began."""
+    ASIDE = "aside"
+    """The same, with the HA endpoint of this server on the loopback address and without Kea's own sync."""
+
+
+class Fact(StrEnum):
+    """A thing that can be read of a server and compared."""
+
+    STATE = "state"
+    """Its HA state is one of the values."""
+    NOT_STATE = "not-state"
+    """It answers, and its HA state is none of the values."""
+    SERVES = "serves"
+    """State, scopes and dhcp-state agree that it answers clients."""
+    SERVES_NOT = "serves-not"
+    """It answers us, and no client."""
+    HEARD_PARTNER = "heard-partner"
+    """It has had a good heartbeat from its partner since the step began."""
+    CLOCKS_AGREE = "clocks-agree"
+    """The pair's clocks differ by less than the value, in seconds."""
+    SWITCHED_OFF_BY = "switched-off-by"
+    """Exactly this origin is among those that have switched its DHCP off."""
+    NOT_SWITCHED_OFF_BY = "not-switched-off-by"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that must hold of a server at a moment."""
+
+    fact: Fact
+    server: str
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the condition as a clause."""
+        return _CLAUSES[self.fact].format(server=self.server, values=" or ".join(self.values))
+
+
+_CLAUSES: Mapping[Fact, str] = {
+    Fact.STATE: "{server} is {values}",
+    Fact.NOT_STATE: "{server} is not {values}",
+    Fact.SERVES: "{server} serves",
+    Fact.SERVES_NOT: "{server} does not serve",
+    Fact.HEARD_PARTNER: "{server} has heard its partner again",
+    Fact.CLOCKS_AGREE: "the clocks differ by less than {values} s",
+    Fact.SWITCHED_OFF_BY: "{server} is switched off by origin {values}",
+    Fact.NOT_SWITCHED_OFF_BY: "{server} is not switched off by origin {values}",
+}
+
+
+def state(server: str, *states: HaState) -> Condition:
+    """Return the condition that *server* is in one of *states*."""
+    return Condition(Fact.STATE, server, tuple(states))
+
+
+def not_state(server: str, *states: HaState) -> Condition:
+    """Return the condition that *server* answers and is in none of *states*."""
+    return Condition(Fact.NOT_STATE, server, tuple(states))
+
+
+def serves(server: str) -> Condition:
+    """Return the condition that *server* answers clients."""
+    return Condition(Fact.SERVES, server)
+
+
+def serves_not(server: str) -> Condition:
+    """Return the condition that *server* answers us and no client."""
+    return Condition(Fact.SERVES_NOT, server)
+
+
+def unmet(condition: Condition, snapshot: Snapshot, since: datetime) -> str | None:
+    """Return why *condition* does not hold in *snapshot*, or None if it holds; *since* is when the step began."""
+    seen = snapshot.of(condition.server)
+    if _CHECKS[condition.fact](condition, snapshot, since):
+        return None
+    return f"wanted: {condition}; seen: {seen.server} is {seen.word}, {_service(seen)}"
+
+
+def _service(seen: Observation) -> str:
+    if seen.status is None:
+        return "service unknown"
+    scopes = ",".join(seen.scopes) or "none"
+    switched = "off" if seen.status.switched_off else "on"
+    return f"scopes {scopes}, DHCP {switched}"
+
+
+def _clocks_agree(condition: Condition, snapshot: Snapshot) -> bool:
+    skew = snapshot.clock_skew
+    return skew is not None and abs(skew) < float(condition.values[0])
+
+
+def _heard(seen: Observation, since: datetime) -> bool:
+    # Kea counts the age from the last *successful* heartbeat (communication_state.cc, poke), in whole seconds and by the
+    # wall clock: after a clock was set back it is negative (seen on 2.2, 2.6 and 3.0), and says nothing.
+    elapsed = (seen.at - since).total_seconds()
+    return seen.partner is not None and seen.partner.in_touch and 0.0 <= seen.partner.age < elapsed - 1.0
+
+
+_Check = Callable[[Condition, Snapshot, datetime], bool]
+
+_CHECKS: Mapping[Fact, _Check] = {
+    Fact.STATE: lambda c, s, _: s.of(c.server).state is not None and s.of(c.server).state in c.values,
+    Fact.NOT_STATE: lambda c, s, _: s.of(c.server).state is not None and s.of(c.server).state not in c.values,
+    Fact.SERVES: lambda c, s, _: s.of(c.server).serves,
+    Fact.SERVES_NOT: lambda c, s, _: s.of(c.server).status is not None and not s.of(c.server).serves,
+    Fact.HEARD_PARTNER: lambda c, s, since: _heard(s.of(c.server), since),
+    Fact.CLOCKS_AGREE: lambda c, s, _: _clocks_agree(c, s),
+    Fact.SWITCHED_OFF_BY: lambda c, s, _: c.values[0] in s.of(c.server).origins,
+    Fact.NOT_SWITCHED_OFF_BY: lambda c, s, _: (
+        s.of(c.server).status is not None and c.values[0] not in s.of(c.server).origins
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One command to one server."""
+
+    server: str
+    command: Command
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    config: ConfigVariant | None = None
+    """For config-set and config-test: which configuration goes with it."""
+
+    def __str__(self) -> str:
+        """Return the order as an operator would type it."""
+        words = [self.command.value]
+        if self.config:
+            words.append(f"<{self.config}>")
+        words.extend(f"{key}={value}" for key, value in self.arguments.items())
+        return f"{self.server}: {' '.join(words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command, or one wait, with what must hold before it and after it."""
+
+    key: str
+    """Unique in its plan; stands in the journal."""
+    title: str
+    """What it does, for people."""
+    order: Order | None = None
+    """None: only wait for what must hold after."""
+    only_if: tuple[Condition, ...] = ()
+    """Unless all hold, the step is skipped: there is nothing to do."""
+    before: tuple[Condition, ...] = ()
+    """Unless all hold, the plan is given up: doing it would do harm."""
+    after: tuple[Condition, ...] = ()
+    """What the state must show, whatever the reply said."""
+    deadline: float = 5.0
+    """Seconds within which *after* must hold."""
+    required: bool = True
+    """Whether the plan is given up when *after* does not hold in time."""
+    compensation: Order | None = None
+    """What puts the server back if the plan is given up later."""
+    may_refuse: bool = False
+    """Whether Kea's refusal is an expected reply; else a refused required step gives the plan up."""
+    rescue: bool = False
+    """Whether the step is also run when the plan is given up, because it can only give service back."""
+    rest: bool = False
+    """Whether the pair may be left like this after the step: a plan is only interrupted at rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An ordered way from a diagnosis to redundant service."""
+
+    id: str
+    code: str
+    """The diagnosis it answers."""
+    strategy: str
+    summary: str
+    """One sentence for people."""
+    steps: tuple[Step, ...]
+    announced_pause: float
+    """Seconds in which clients are expected to get no answer."""
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """Return every command it may send, compensations aside."""
+        return tuple(step.order for step in self.steps if step.order)

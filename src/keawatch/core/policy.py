@@ -1,0 +1,48 @@
+"""Says how patient and how bold keawatch is; all durations in seconds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Autonomy(StrEnum):
+    """How far keawatch may go by itself."""
+
+    OBSERVE = "observe"
+    """Watch and say; propose nothing."""
+    SUGGEST = "suggest"
+    """Say what it would do; a person does it with ``keawatch heal``."""
+    AUTO = "auto"
+    """Do it."""
+
+
+class Strategy(StrEnum):
+    """Ways of healing a terminated pair, best first."""
+
+    SEAMLESS = "seamless"
+    COVER = "cover"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one pair's owner allows."""
+
+    autonomy: Autonomy = Autonomy.OBSERVE
+    strategies: tuple[Strategy, ...] = (Strategy.SEAMLESS, Strategy.COVER, Strategy.RESET)
+    interval: float = 2.0
+    """Between polls."""
+    confirm_for: float = 6.0
+    """How long a diagnosis must have been seen without a break before anything is done about it."""
+    grace: float = 15.0
+    """How long a freshly restarted or reconfigured server is left to Kea itself."""
+    skew_warning: float = 30.0
+    """Kea warns above 30 s and terminates above 60 s (communication_state.cc); above this nothing is healed."""
+    cooldown: float = 60.0
+    """Between the end of one attempt and the next; doubled after each failure in a row, up to an hour."""
+    max_failures: int = 3
+    """Failed attempts in a row before the breaker opens and waits for ``keawatch ack``."""
+    max_healings: int = 6
+    """Attempts of any result within ``healings_window`` before the breaker opens."""
+    healings_window: float = 6 * 3600.0
+    sync_rate: float = 10000.0
+    """Leases a second that Kea's own sync is expected to move, until it was seen on this pair."""

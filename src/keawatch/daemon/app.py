@@ -1,0 +1,235 @@
+"""
+Runs the daemon: one loop a pair, the API beside them, signals and liveness around them.
+
+SIGTERM and SIGINT end it between steps, SIGHUP reads the configuration again and keeps the old one if the new one is
+wrong. systemd's watchdog is fed only by a finished round of every pair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from keawatch.config import Config, PairConfig, ServerConfig, load
+from keawatch.daemon.api import ApiState, ensure_token, make_app, serve
+from keawatch.daemon.journal import Journal, sole_actor
+from keawatch.daemon.liveness import Liveness
+from keawatch.daemon.loop import PairLoop, PairView, Parts, Watcher
+from keawatch.daemon.metrics import Metrics
+from keawatch.daemon.performer import Performer
+from keawatch.daemon.poller import Poller
+from keawatch.daemon.told import Told
+from keawatch.daemon.vault import Vault
+from keawatch.errors import ConfigError, JournalError, KeawatchError
+from keawatch.kea.client import Address, KeaServer
+
+log = structlog.get_logger("keawatch")
+
+
+def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
+    """Return the two servers of a pair, ready to be asked."""
+    first, second = pair.server
+    return _server(pair, first, second), _server(pair, second, first)
+
+
+def _server(pair: PairConfig, mine: ServerConfig, other: ServerConfig) -> KeaServer:
+    address = Address(
+        socket=mine.socket,
+        url=mine.url,
+        username=mine.username,
+        password=mine.password,
+        ca_file=mine.ca_file,
+        client_cert=mine.client_cert,
+        client_key=mine.client_key,
+        verify_hostname=mine.verify_hostname,
+    )
+    return KeaServer.at(mine.name, partner=other.name, service=pair.service, address=address)
+
+
+@dataclass
+class Pair:
+    """One pair at work."""
+
+    config: PairConfig
+    loop: PairLoop
+    servers: tuple[KeaServer, KeaServer]
+
+    async def aclose(self) -> None:
+        """Stop watching; a plan under way ends at its next place of rest."""
+        await self.loop.stop()
+        for server in self.servers:
+            await server.aclose()
+
+
+def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
+    """Return a pair's loop and servers, not yet started."""
+    servers = servers_of(pair)
+    policy = pair.policy(config.watch.interval)
+    patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
+    poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
+    performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir))
+    parts = Parts(poller, performer, journal, watchers)
+    return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers)
+
+
+class _Heart(Watcher):
+    """Feeds the watchdog when every pair has gone round since it was last fed."""
+
+    def __init__(self, liveness: Liveness, pairs: frozenset[str]) -> None:
+        self._liveness = liveness
+        self._pairs = pairs
+        self._seen: set[str] = set()
+        self._ready = False
+
+    def rounded(self, view: PairView) -> None:
+        """Feed the watchdog once every pair has finished a round."""
+        self._seen.add(view.name)
+        if not self._pairs <= self._seen:
+            return
+        self._seen.clear()
+        if not self._ready:
+            self._ready = True
+            self._liveness.ready()
+        self._liveness.alive(view.decision.diagnosis.sentence)
+
+
+@dataclass
+class Daemon:
+    """The whole daemon."""
+
+    path: Path
+    config: Config
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    reload: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Run until told to stop; raises KeawatchError when it can't begin."""
+        with sole_actor(self.config.watch.state_dir), _signals(self.stop, self.reload):
+            journal = Journal(self.config.watch.state_dir)
+            journal.prune()
+            try:
+                while not self.stop.is_set():
+                    await self._one_life(journal)
+            finally:
+                journal.close()
+
+    async def _one_life(self, journal: Journal) -> None:
+        """Run with one configuration, until it is to be read again or all is to end."""
+        self.reload.clear()
+        liveness, metrics = Liveness(), Metrics()
+        heart = _Heart(liveness, frozenset(pair.name for pair in self.config.pair))
+        watchers: tuple[Watcher, ...] = (Told(), metrics, heart)
+        pairs = [make_pair(self.config, pair, journal, watchers) for pair in self.config.pair]
+        loops = {pair.config.name: pair.loop for pair in pairs}
+        state = ApiState(
+            loops=loops,
+            journal=journal,
+            registry=metrics.registry,
+            token=ensure_token(self.config.watch.state_dir),
+            interval=self.config.watch.interval,
+            listen=self.config.http.listen,
+        )
+        log.info("started", config=str(self.path), pairs=[pair.name for pair in self.config.pair], pid=os.getpid())
+        ended = asyncio.Event()
+        jobs = [asyncio.create_task(serve(make_app(state), self.config.http.listen, ended), name="api")]
+        jobs += [asyncio.create_task(self._watch(pair, ended), name=f"pair {pair.config.name}") for pair in pairs]
+        try:
+            await self._until_told(jobs)
+        finally:
+            liveness.stopping() if self.stop.is_set() else liveness.reloading()
+            ended.set()
+            for pair in pairs:
+                await pair.aclose()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _until_told(self, jobs: list[asyncio.Task[None]]) -> None:
+        """Wait for a signal; a job that ends by itself ends the daemon with its error."""
+        while not self.stop.is_set():
+            waits = [asyncio.create_task(self.stop.wait()), asyncio.create_task(self.reload.wait())]
+            done, _ = await asyncio.wait([*jobs, *waits], return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            for job in done & set(jobs):
+                job.result()
+                raise KeawatchError(f"{job.get_name()} ended by itself")
+            if self.reload.is_set() and self._read_again():
+                return
+
+    def _read_again(self) -> bool:
+        """Return whether a new configuration was read; a wrong one is told, and the old one stays."""
+        self.reload.clear()
+        try:
+            self.config = load(self.path)
+        except ConfigError as error:
+            log.error(  # noqa: TRY400 - an operator gets the sentence, not a traceback
+                "configuration not read again; the old one stays", reason=str(error)
+            )
+            return False
+        log.info("configuration read again", config=str(self.path))
+        return True
+
+    async def _watch(self, pair: Pair, ended: asyncio.Event) -> None:
+        """Go round until told to end, at an even beat."""
+        loop = asyncio.get_running_loop()
+        await pair.loop.start()
+        beat = loop.time()
+        while not ended.is_set():
+            await pair.loop.run_once()
+            # After a pause longer than a beat (a suspended machine) rounds do not rush to catch up.
+            beat = max(beat + self.config.watch.interval, loop.time())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(beat):
+                    await ended.wait()
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event, reload: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    for number, event in wanted.items():
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def bystander(config: Config, pair: PairConfig) -> AsyncIterator[Pair]:
+    """Give one pair as it stands, beside or without a daemon, for looking only; needs no right to the state directory."""
+    with contextlib.ExitStack() as stack:
+        try:
+            journal = Journal(config.watch.state_dir)
+        except JournalError:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="keawatch-"))
+            journal = Journal(Path(folder))
+        stack.enter_context(contextlib.closing(journal))
+        watched = make_pair(config, pair, journal)
+        try:
+            await watched.loop.start(take_up=False)
+            await watched.loop.look()
+            yield watched
+        finally:
+            await watched.aclose()
+
+
+@contextlib.asynccontextmanager
+async def actor(config: Config, pair: PairConfig, watchers: tuple[Watcher, ...] = ()) -> AsyncIterator[Pair]:
+    """Give one pair for acting without a daemon; raises BusyError when a daemon or another command acts."""
+    with sole_actor(config.watch.state_dir), contextlib.closing(Journal(config.watch.state_dir)) as journal:
+        watched = make_pair(config, pair, journal, watchers)
+        try:
+            await watched.loop.start()
+            await watched.loop.look()
+            yield watched
+        finally:
+            await watched.aclose()

@@ -1,0 +1,254 @@
+"""
+Goes round: poll, decide, write down, act, show.
+
+Every round looks at the whole recent history again, so that a lost event, a restart or a missed round leaves no wrong
+belief behind. A plan is carried out beside the rounds, which go on watching (and showing) meanwhile; while one is under
+way no other begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from keawatch.core.decision import Decision, decide
+from keawatch.core.model import Attempt, History, Pause, Snapshot
+from keawatch.core.plan import Plan, Step
+from keawatch.core.policy import Policy, Strategy
+from keawatch.daemon.clock import Clock, now
+from keawatch.daemon.journal import Journal
+from keawatch.daemon.performer import Performer, PlanOutcome, PlanRefusedError, StepReport
+from keawatch.daemon.poller import Poller
+from keawatch.errors import JournalError, KeawatchError
+
+
+@dataclass(frozen=True, slots=True)
+class PairView:
+    """One pair as it stands, for whoever shows it: metrics, API, log, command line."""
+
+    name: str
+    service: str
+    policy: Policy
+    history: History
+    decision: Decision
+    round_seconds: float = 0.0
+    step: str | None = None
+    """What the plan under way does just now."""
+    outcome: PlanOutcome | None = None
+    """What became of the last plan."""
+    trouble: str | None = None
+    """Why keawatch itself can't act, such as a journal that can't be written."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot."""
+        return self.history.newest
+
+
+class Watcher:
+    """Told of everything as it happens; each method does nothing unless overridden."""
+
+    def changed(self, view: PairView) -> None:
+        """Be told that the decision is another than a round ago."""
+
+    def stepped(self, view: PairView, step: Step, report: StepReport | None) -> None:
+        """Be told that a step begins (no report) or has ended."""
+
+    def ended(self, view: PairView, outcome: PlanOutcome) -> None:
+        """Be told what became of a plan."""
+
+    def rounded(self, view: PairView) -> None:
+        """Be told that a round is finished."""
+
+
+@dataclass
+class Parts:
+    """What a pair's loop is made of."""
+
+    poller: Poller
+    performer: Performer
+    journal: Journal
+    watchers: tuple[Watcher, ...] = ()
+    clock: Clock = now
+    decide: Callable[..., Decision] = field(default=decide)
+
+
+class PairLoop:
+    """Watches one pair and heals it."""
+
+    def __init__(self, name: str, service: str, policy: Policy, parts: Parts) -> None:
+        self.name = name
+        self.service = service
+        self.policy = policy
+        self.view: PairView | None = None
+        self._parts = parts
+        self._history = History()
+        self._under_way: asyncio.Task[PlanOutcome] | None = None
+        self._trouble: str | None = None
+        self._told: tuple[object, ...] = ()
+        parts.performer.progress = self._progress
+
+    async def start(self, *, take_up: bool = True) -> None:
+        """Read back what must survive a restart, and take up the plan that the last keawatch did not survive."""
+        journal = self._parts.journal
+        self._history = History(
+            attempts=journal.attempts(self.name),
+            pause=journal.pause(self.name),
+            acknowledged_at=journal.acknowledged_at(self.name),
+        )
+        await self._parts.poller.first_facts(within=10.0)
+        left = journal.open_plan(self.name) if take_up else None
+        if left:
+            self._under_way = asyncio.create_task(self._parts.performer.take_up(left), name=f"take up {left.plan.id}")
+
+    async def look(self) -> PairView:
+        """Poll and decide, and do nothing about it."""
+        began = self._parts.clock()
+        snapshot = await self._parts.poller.poll()
+        self._history = self._history.seen(snapshot)
+        decision = self._parts.decide(self._history, self.policy)
+        self._history = replace(self._history, diagnosed=decision.diagnosed)
+        self.view = self._make_view(decision, (self._parts.clock() - began).total_seconds())
+        return self.view
+
+    async def run_once(self) -> PairView:
+        """Go round once; never raises for anything a server, the network or the journal does."""
+        self._collect_outcome()
+        view = await self.look()
+        self._tell_change(view.decision)
+        if view.decision.act and view.decision.plan and not self._trouble and not self.busy:
+            self.begin(view.decision.plan, by="auto")
+        self._each("rounded", self.view)
+        return self.view or view
+
+    async def finish_left_over(self) -> None:
+        """Wait for the plan that ``start`` took up, if any."""
+        if self._under_way:
+            await asyncio.wait([self._under_way])
+            self._collect_outcome()
+
+    def begin(self, plan: Plan, *, by: Literal["auto", "operator"]) -> asyncio.Task[PlanOutcome]:
+        """Begin to carry *plan* out beside the rounds; raises KeawatchError when another is under way."""
+        if self._under_way and not self._under_way.done():
+            raise KeawatchError(f"a plan is under way for {self.name}; wait for it to end")
+        self._under_way = asyncio.create_task(self._parts.performer.perform(plan, by=by), name=f"perform {plan.id}")
+        begun = Attempt(plan.id, plan.code, plan.strategy, self._parts.clock(), by=by)
+        self._history = replace(self._history, attempts=(*self._history.attempts, begun)[-50:])
+        return self._under_way
+
+    def plan_for_operator(self, strategy: Strategy | None = None) -> Decision:
+        """Return what a person who asks for healing now would get: their word overrules all but the laws of safety."""
+        policy = replace(self.policy, strategies=(strategy,)) if strategy else self.policy
+        return self._parts.decide(self._history, policy, by_operator=True)
+
+    def set_pause(self, pause: Pause | None) -> None:
+        """Pause or resume; raises JournalError."""
+        self._parts.journal.set_pause(self.name, pause)
+        self._history = replace(self._history, pause=pause)
+
+    def acknowledge(self, owner: str) -> None:
+        """Close the breaker; raises JournalError."""
+        self._parts.journal.acknowledge(self.name, owner)
+        self._history = replace(self._history, acknowledged_at=self._parts.clock())
+
+    async def stop(self) -> None:
+        """End cleanly: a plan under way is ended at its next place of rest."""
+        self._parts.performer.stopping.set()
+        await self.finish_left_over()
+        await self._parts.poller.aclose()
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a plan is under way."""
+        return self._under_way is not None and not self._under_way.done()
+
+    def _collect_outcome(self) -> None:
+        task = self._under_way
+        if task is None or not task.done():
+            return
+        self._under_way = None
+        error = task.exception()
+        if error is None:
+            self._note_outcome(task.result())
+        elif isinstance(error, JournalError):
+            self._trouble = str(error)
+        elif isinstance(error, PlanRefusedError):
+            self._close_attempt("refused", self._parts.clock())
+            self._trouble_once(str(error))
+        else:
+            self._close_attempt("failed", self._parts.clock())
+            self._trouble = (
+                f"an error inside keawatch ended the plan ({type(error).__name__}: {error}); it is taken up at the next start, "
+                "please report it"
+            )
+
+    def _note_outcome(self, outcome: PlanOutcome) -> None:
+        self._close_attempt(outcome.result, outcome.ended_at, outcome.plan.id)
+        if self.view:
+            self.view = replace(self.view, outcome=outcome, step=None)
+            self._each("ended", self.view, outcome)
+
+    def _close_attempt(
+        self, result: Literal["ok", "failed", "refused", "interrupted"], at: datetime, plan_id: str | None = None
+    ) -> None:
+        attempts = list(self._history.attempts)
+        for index in reversed(range(len(attempts))):
+            if attempts[index].ended_at is None and plan_id in {None, attempts[index].plan_id}:
+                attempts[index] = replace(attempts[index], result=result, ended_at=at)
+        self._history = replace(self._history, attempts=tuple(attempts))
+
+    def _trouble_once(self, sentence: str) -> None:
+        """Say a trouble that is looked at anew in the next round."""
+        if self.view:
+            self.view = replace(self.view, trouble=sentence)
+
+    def _make_view(self, decision: Decision, seconds: float) -> PairView:
+        before = self.view
+        return PairView(
+            self.name,
+            self.service,
+            self.policy,
+            self._history,
+            decision,
+            seconds,
+            step=before.step if before and self.busy else None,
+            outcome=before.outcome if before else None,
+            trouble=self._trouble,
+        )
+
+    def _tell_change(self, decision: Decision) -> None:
+        """Write down and tell a decision that is another one; seconds passing are no news."""
+        told = (
+            decision.all,
+            decision.plan.strategy if decision.plan else None,
+            tuple((held.guard, held.strategy) for held in decision.withheld),
+            tuple(observation.word for observation in self._history.newest),
+            self._trouble,
+        )
+        if (told == self._told and not self._trouble) or self.view is None:
+            return
+        news, self._told = told != self._told, told
+        try:
+            body = {"decision": decision, "snapshot": self._history.newest}
+            self._parts.journal.write(self.name, "diagnosis", body)
+            self._trouble = None
+        except JournalError as error:
+            self._trouble = str(error)
+            self.view = replace(self.view, trouble=self._trouble)
+        if news:
+            self._each("changed", self.view)
+
+    def _progress(self, _: Plan, step: Step, report: StepReport | None) -> None:
+        if self.view is None:
+            return
+        if report is None:
+            self.view = replace(self.view, step=step.title)
+        for watcher in self._parts.watchers:
+            watcher.stepped(self.view, step, report)
+
+    def _each(self, method: str, *arguments: object) -> None:
+        for watcher in self._parts.watchers:
+            getattr(watcher, method)(*arguments)

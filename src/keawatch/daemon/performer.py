@@ -1,0 +1,330 @@
+"""
+Carries plans out: the only place from which a command that changes a server leaves.
+
+A step is: look, decide whether it is still wanted and still safe, write it down, send it once, and look until the state
+shows what must hold, whatever the reply said. A plan given up half way is compensated; one that keawatch did not survive
+is taken up again at the step last written down, since every step first asks whether it still has something to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from keawatch.core.model import Observation, Snapshot
+from keawatch.core.plan import Command, Condition, ConfigVariant, Order, Plan, Step, unmet
+from keawatch.daemon.clock import Clock, now
+from keawatch.daemon.journal import Journal, OpenPlan
+from keawatch.daemon.vault import Vault
+from keawatch.errors import JournalError, KeaCommandError, KeaError, KeaForbiddenError
+from keawatch.kea.protocol import Reply
+from keawatch.kea.reconfigure import aside, recorded
+
+LOOK_DEADLINE = 5.0
+"""Seconds one server has to answer when a step looks at it."""
+
+COMMAND_DEADLINE = 20.0
+"""Seconds one command has: ``ha-maintenance-start`` blocks for up to 10 s when the partner's host is silent."""
+
+
+class Server(Protocol):
+    """What a plan needs of a server (``kea.client.KeaServer``)."""
+
+    name: str
+
+    async def observe(self, deadline: float) -> Observation:
+        """Return what the server says of itself; never raises."""
+
+    async def send(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
+        """Send one command once; raises KeaError."""
+
+    async def read(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
+        """Ask for something that changes nothing; raises KeaError."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What became of one step."""
+
+    key: str
+    title: str
+    order: str | None
+    result: Literal["done", "skipped", "unmet", "refused", "stopped"]
+    reply: str | None = None
+    seconds: float = 0.0
+    seen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutcome:
+    """What became of a plan."""
+
+    plan: Plan
+    result: Literal["ok", "failed", "refused", "interrupted"]
+    reason: str
+    steps: tuple[StepReport, ...]
+    started_at: datetime
+    ended_at: datetime
+    measured_pause: float
+    """Seconds in which nobody was seen serving: from the last look with service to the next one with it, added up."""
+
+
+class ServiceMeter:
+    """Adds up the time in which nobody was seen serving."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._served_at: datetime | None = None
+        self._dark = False
+
+    def look(self, snapshot: Snapshot) -> None:
+        """Take one look into account."""
+        at = max(snapshot.first.at, snapshot.second.at)
+        if not (snapshot.first.serves or snapshot.second.serves):
+            self._dark = True
+            self._served_at = self._served_at or at
+            return
+        if self._dark and self._served_at:
+            self.seconds += (at - self._served_at).total_seconds()
+        self._dark, self._served_at = False, at
+
+
+class _GivenUp(Exception):  # noqa: N818 - an outcome, not an error
+    """The plan can't go on; the reason is for people."""
+
+
+class _Interrupted(Exception):  # noqa: N818
+    """keawatch was told to stop, and the pair is at rest."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """One plan on its way."""
+
+    plan: Plan
+    started_at: datetime
+    meter: ServiceMeter = field(default_factory=ServiceMeter)
+    reports: list[StepReport] = field(default_factory=list)
+    to_undo: list[Order] = field(default_factory=list)
+    at_rest: bool = True
+
+
+Progress = Callable[[Plan, Step, StepReport | None], None]
+
+
+def _silent(_: Plan, __: Step, ___: StepReport | None) -> None:
+    """Show nothing."""
+
+
+class Performer:
+    """Carries out the plans of one pair."""
+
+    def __init__(
+        self, pair: str, servers: tuple[Server, Server], journal: Journal, vault: Vault, clock: Clock = now
+    ) -> None:
+        self.pair = pair
+        self.stopping = asyncio.Event()
+        self.progress: Progress = _silent
+        self._servers = {server.name: server for server in servers}
+        self._journal = journal
+        self._vault = vault
+        self._clock = clock
+        self._last: dict[str, Observation] = {}
+
+    async def perform(self, plan: Plan, *, by: Literal["auto", "operator"] = "auto") -> PlanOutcome:
+        """Carry *plan* out; raises JournalError when that could not be written down, and then nothing was sent."""
+        run = _Run(plan, self._clock())
+        await self._record_configs(plan)
+        self._journal.write(self.pair, "plan", {"plan": plan, "by": by}, plan=plan.id)
+        return await self._carry_out(run, plan.steps)
+
+    async def take_up(self, left: OpenPlan) -> PlanOutcome:
+        """Finish a plan that keawatch did not survive, from the step last written down; or undo it."""
+        run = _Run(left.plan, left.begun_at)
+        keys = [step.key for step in left.plan.steps]
+        first = max((keys.index(key) for key in left.sent if key in keys), default=0)
+        for step in left.plan.steps[:first]:
+            self._register(run, step)
+        return await self._carry_out(run, left.plan.steps[first:])
+
+    async def _carry_out(self, run: _Run, steps: Iterable[Step]) -> PlanOutcome:
+        try:
+            for step in steps:
+                await self._step(run, step)
+                self._pause_here(run)
+        except _GivenUp as given_up:
+            undone = await self._give_up(run)
+            return self._end(run, "failed", f"{given_up}{undone}")
+        except _Interrupted:
+            return self._end(run, "interrupted", "keawatch was told to stop; the pair is at rest and goes on by itself")
+        return self._end(run, "ok", "every step showed what it should")
+
+    def _end(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
+        pause = round(run.meter.seconds, 3)
+        outcome = PlanOutcome(run.plan, result, reason, tuple(run.reports), run.started_at, self._clock(), pause)
+        body = {"result": result, "reason": reason, "measured_pause": pause}
+        with suppress(
+            JournalError
+        ):  # The next start finds the plan open and takes it up: every step is skipped by then.
+            self._journal.write(self.pair, "end", body, plan=run.plan.id)
+        if not run.to_undo:
+            self._vault.forget(run.plan.id)
+        return outcome
+
+    def _pause_here(self, run: _Run) -> None:
+        if self.stopping.is_set() and run.at_rest:
+            raise _Interrupted
+
+    async def _step(self, run: _Run, step: Step) -> None:
+        self.progress(run.plan, step, None)
+        since = self._clock()
+        snapshot = await self._look(run, _servers_of(step))
+        if any(unmet(condition, snapshot, since) for condition in step.only_if):
+            self._report(run, step, StepReport(step.key, step.title, None, "skipped"))
+            return
+        self._check_before(run, step, snapshot)
+        reply = await self._send(run, step)
+        report = await self._await_after(run, step, since, reply)
+        self._report(run, step, report)
+        if report.result != "done" and step.required:
+            raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
+        run.at_rest = step.rest
+
+    def _check_before(self, run: _Run, step: Step, snapshot: Snapshot) -> None:
+        reasons = [reason for condition in step.before if (reason := unmet(condition, snapshot, self._clock()))]
+        if not reasons:
+            return
+        self._report(run, step, StepReport(step.key, step.title, None, "stopped", seen="; ".join(reasons)))
+        raise _GivenUp(f"before the step «{step.title}» something had changed: {'; '.join(reasons)}")
+
+    async def _send(self, run: _Run, step: Step) -> str | KeaError | None:
+        if step.order is None:
+            return None
+        arguments = self._arguments(run.plan, step.order)
+        try:
+            self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.order)}, plan=run.plan.id)
+        except JournalError as error:
+            raise _GivenUp(str(error)) from error
+        self._register(run, step)
+        return await self._order(step.order, arguments)
+
+    def _register(self, run: _Run, step: Step) -> None:
+        """Note what a step about to be sent will need undone, and what it undoes itself."""
+        if step.order in run.to_undo:
+            run.to_undo.remove(step.order)
+        if step.compensation:
+            run.to_undo.append(step.compensation)
+
+    async def _order(self, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
+        server = self._servers[order.server]
+        try:
+            reply = await server.send(order.command, arguments, deadline=COMMAND_DEADLINE)
+        except KeaError as error:
+            return error
+        return reply.text or f"result {reply.result}"
+
+    def _arguments(self, plan: Plan, order: Order) -> Mapping[str, Any] | None:
+        if order.config is None:
+            return dict(order.arguments) or None
+        kept = self._vault.recall(plan.id, order.server)
+        if kept is None:
+            raise _GivenUp(
+                f"the recorded configuration of {order.server} is lost; restart {order.server} so that it reads its own from disk"
+            )
+        try:
+            return aside(kept, order.server) if order.config is ConfigVariant.ASIDE else recorded(kept)
+        except KeaError as error:
+            raise _GivenUp(str(error)) from error
+
+    async def _await_after(self, run: _Run, step: Step, since: datetime, reply: str | KeaError | None) -> StepReport:
+        """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
+        order = str(step.order) if step.order else None
+        text = str(reply) if reply is not None else None
+        refused = isinstance(reply, KeaCommandError | KeaForbiddenError) and not step.may_refuse
+        if refused and (step.required or step.order is None or step.order.command is Command.CONFIG_TEST):
+            return StepReport(step.key, step.title, order, "refused", text)
+        began = self._clock()
+        while True:
+            snapshot = await self._look(run, _servers_of(step))
+            reasons = [reason for condition in step.after if (reason := unmet(condition, snapshot, since))]
+            seconds = round((self._clock() - began).total_seconds(), 3)
+            if not reasons:
+                return StepReport(step.key, step.title, order, "done", text, seconds)
+            if seconds > step.deadline:
+                return StepReport(step.key, step.title, order, "unmet", text, seconds, "; ".join(reasons))
+            if step.order is None:
+                self._pause_here(run)
+            await asyncio.sleep(min(0.5, 0.01 + seconds / 10))
+
+    def _report(self, run: _Run, step: Step, report: StepReport) -> None:
+        run.reports.append(report)
+        # The command has left by now: a journal that fails here must not stop the compensation.
+        try:
+            self._journal.write(self.pair, "done", report, plan=run.plan.id)
+        except JournalError as error:
+            if step.order is None and report.result == "done":
+                raise _GivenUp(str(error)) from error
+        self.progress(run.plan, step, report)
+
+    async def _look(self, run: _Run | None, names: frozenset[str]) -> Snapshot:
+        """Return both servers, those of *names* asked now and the others as last seen."""
+        wanted = [name for name in self._servers if name in names or name not in self._last]
+        seen = await asyncio.gather(*(self._servers[name].observe(LOOK_DEADLINE) for name in wanted))
+        self._last.update({observation.server: observation for observation in seen})
+        first, second = (self._last[name] for name in self._servers)
+        snapshot = Snapshot(max(first.at, second.at), first, second)
+        if run:
+            run.meter.look(snapshot)
+        return snapshot
+
+    async def _record_configs(self, plan: Plan) -> None:
+        """Keep the running configuration of every server that the plan will reconfigure."""
+        for name in sorted({order.server for order in plan.orders if order.config}):
+            try:
+                reply = await self._servers[name].read("config-get", None, deadline=COMMAND_DEADLINE)
+            except KeaError as error:
+                raise PlanRefusedError(
+                    f"the running configuration of {name} can't be read ({error}), so it could not be put back"
+                ) from error
+            self._vault.keep(plan.id, name, dict(reply.arguments))
+
+    async def _give_up(self, run: _Run) -> str:
+        """Put back what was changed, newest first, and return what could not be."""
+        left = []
+        for order in reversed(run.to_undo.copy()):
+            problem = await self._undo(run, order)
+            if problem:
+                left.append(problem)
+        for step in (step for step in run.plan.steps if step.rescue):
+            snapshot = await self._look(run, _servers_of(step))
+            if step.order and not any(unmet(condition, snapshot, self._clock()) for condition in step.only_if):
+                await self._undo(run, step.order)
+        return "" if not left else f". NOT put back: {'; '.join(left)}"
+
+    async def _undo(self, run: _Run, order: Order) -> str | None:
+        body = {"order": str(order)}
+        with suppress(JournalError):  # What was changed must be put back, written down or not.
+            self._journal.write(self.pair, "undone", body, plan=run.plan.id)
+        try:
+            arguments = self._arguments(run.plan, order)
+        except _GivenUp as given_up:
+            return str(given_up)
+        answer = await self._order(order, arguments)
+        if isinstance(answer, KeaCommandError | KeaForbiddenError):
+            return f"{order} ({answer})"
+        if order in run.to_undo:
+            run.to_undo.remove(order)
+        return None
+
+
+class PlanRefusedError(KeaError):
+    """A plan could not even begin."""
+
+
+def _servers_of(step: Step) -> frozenset[str]:
+    conditions: tuple[Condition, ...] = (*step.only_if, *step.before, *step.after)
+    return frozenset(condition.server for condition in conditions)

@@ -1,0 +1,112 @@
+"""
+Asks both servers at once, and never waits for the slower one longer than a round can bear.
+
+A server that has not answered by then is observed as silent for this round; its question stays open until its own
+deadline, so that a busy control socket (pfSense's is, on a churning primary) is not asked twice at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from keawatch.core.model import NoAnswer, Observation, ServerFacts, Silence, Snapshot
+from keawatch.daemon.clock import Clock, now
+
+FACTS_EVERY = 60.0
+"""Seconds between two readings of what changes seldom."""
+
+
+class Watched(Protocol):
+    """What the poller needs of a server (``kea.client.KeaServer``)."""
+
+    name: str
+    facts: ServerFacts
+
+    async def observe(self, deadline: float) -> Observation:
+        """Return what the server says of itself; never raises."""
+
+    async def refresh_facts(self) -> None:
+        """Read what changes seldom; never raises."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question that is still out."""
+
+    task: asyncio.Task[Observation]
+    asked_at: datetime
+
+
+class Poller:
+    """Looks at the two servers of one pair."""
+
+    def __init__(
+        self, servers: tuple[Watched, Watched], *, patience: float, deadline: float, clock: Clock = now
+    ) -> None:
+        self._servers = servers
+        self._patience = patience
+        self._deadline = deadline
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._facts: dict[str, asyncio.Task[None]] = {}
+        self._facts_at: dict[str, datetime] = {}
+        self._reload: dict[str, float] = {}
+
+    async def poll(self) -> Snapshot:
+        """Return both servers as of now, within *patience* seconds."""
+        for server in self._servers:
+            if server.name not in self._open:
+                task = asyncio.create_task(server.observe(self._deadline), name=f"observe {server.name}")
+                self._open[server.name] = _Open(task, self._clock())
+        await asyncio.wait([question.task for question in self._open.values()], timeout=self._patience)
+        first, second = (self._answer(server) for server in self._servers)
+        snapshot = Snapshot(self._clock(), first, second)
+        self._refresh_facts(snapshot)
+        return snapshot
+
+    async def first_facts(self, *, within: float) -> None:
+        """Read what changes seldom once, for at most *within* seconds, so that the first round knows it."""
+        await _bounded([server.refresh_facts() for server in self._servers], within)
+        self._facts_at = {server.name: self._clock() for server in self._servers}
+
+    async def aclose(self) -> None:
+        """Drop every question that is still out."""
+        tasks = [*(question.task for question in self._open.values()), *self._facts.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _answer(self, server: Watched) -> Observation:
+        question = self._open[server.name]
+        if question.task.done():
+            del self._open[server.name]
+            return question.task.result()
+        waited = (self._clock() - question.asked_at).total_seconds()
+        silence = Silence(NoAnswer.TIMEOUT, f"no answer yet, asked {waited:.1f} s ago")
+        return Observation(server.name, self._clock(), silence, server.facts, waited)
+
+    def _refresh_facts(self, snapshot: Snapshot) -> None:
+        """Read the facts again in the background: now and then, and whenever a server was (re)configured."""
+        for server in self._servers:
+            status = snapshot.of(server.name).status
+            running = self._facts.get(server.name)
+            if status is None or (running and not running.done()):
+                continue
+            last, at = self._reload.get(server.name), self._facts_at.get(server.name)
+            self._reload[server.name] = status.reload if status.reload is not None else 0.0
+            reconfigured = last is not None and self._reload[server.name] < last
+            if at is None or reconfigured or (self._clock() - at).total_seconds() > FACTS_EVERY:
+                self._facts_at[server.name] = self._clock()
+                self._facts[server.name] = asyncio.create_task(server.refresh_facts(), name=f"facts {server.name}")
+
+
+async def _bounded(questions: list[Awaitable[None]], within: float) -> None:
+    tasks = [asyncio.ensure_future(question) for question in questions]
+    _, late = await asyncio.wait(tasks, timeout=within)
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

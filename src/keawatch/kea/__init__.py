@@ -1,0 +1,1 @@
+"""Speaks to Kea: the only package that knows sockets and JSON."""

@@ -1,0 +1,112 @@
+"""
+Makes one configuration out of another: as it was recorded, with the server's HA endpoint set aside, or without passwords.
+
+Every function takes the ``arguments`` of a ``config-get`` and leaves them as they are. Nothing is sent here.
+"""
+
+import copy
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from keawatch.errors import KeaError
+from keawatch.kea.configuration import dedicated_listener, dhcp_part, read_version
+from keawatch.kea.fields import Fields
+
+HIDDEN = "***"
+"""What stands in the place of a password."""
+
+_SECRETS = frozenset({"password", "basic-auth-password", "secret", "tsig-key-secret"})
+_LOOPBACKS = frozenset({"127.0.0.1", "::1"})
+_BEFORE_HASHES = "2.2.0"
+
+
+class ReconfigureError(KeaError):
+    """The wanted configuration can't be made from this one."""
+
+
+def recorded(arguments: Any) -> dict[str, Any]:
+    """Return a copy of the configuration as ``config-set`` takes it: only ``Dhcp4`` or ``Dhcp6``, without ``hash``."""
+    family, _ = dhcp_part(arguments)
+    return {f"Dhcp{family}": copy.deepcopy(arguments[f"Dhcp{family}"])}
+
+
+def aside(arguments: Any, this_server: str, version: str | None = None) -> dict[str, Any]:
+    """
+    Return a copy in which this server's own HA endpoint is on the loopback address and Kea's own sync is off.
+
+    Its partner then finds nobody at the old address, while the server itself keeps its HA service and its name.
+    Without *version* a configuration that came without a ``hash`` (Kea before 2.4) is taken for one of 2.2.
+    """
+    made = recorded(arguments)
+    _, dhcp = dhcp_part(made)
+    relationship = _relationship(made, this_server)
+    known = version or (None if "hash" in arguments else _BEFORE_HASHES)
+    if not dedicated_listener(Fields(relationship, "high-availability"), dhcp, read_version(known)):
+        raise ReconfigureError(
+            f"{this_server} has no HA listener of its own (multi-threading.http-dedicated-listener), so its URL is a "
+            "Control Agent that can't be moved; use another strategy"
+        )
+    peer = _peer(relationship, this_server)
+    peer["url"] = _on_loopback(peer["url"], this_server)
+    relationship["sync-leases"] = False
+    return made
+
+
+def redacted(arguments: Any) -> Any:
+    """Return a copy for logs and bundles, in which every password is replaced."""
+    match arguments:
+        case dict():
+            return {key: HIDDEN if _is_secret(key) else redacted(value) for key, value in arguments.items()}
+        case list():
+            return [redacted(value) for value in arguments]
+        case _:
+            return arguments
+
+
+def _is_secret(key: str) -> bool:
+    return key in _SECRETS or key.endswith("-password")
+
+
+def _relationship(made: dict[str, Any], this_server: str) -> dict[str, Any]:
+    found = [one for dhcp in made.values() for one in _relationships(dhcp)]
+    if not found:
+        raise ReconfigureError(f"the configuration of {this_server} has no HA hook, so there is no HA endpoint to move")
+    ours = [one for one in found if one.get("this-server-name") == this_server]
+    if len(ours) == 1:
+        return ours[0]
+    raise ReconfigureError(
+        f"{len(ours) or 'none'} of the {len(found)} HA relationships say this-server-name is {this_server}; "
+        "the names in keawatch's configuration must be Kea's own"
+    )
+
+
+def _relationships(dhcp: dict[str, Any]) -> list[dict[str, Any]]:
+    # The kinds are those that Fields lets through; a map of another shape has no HA for us.
+    parameters = [library.get("parameters") for library in Fields(dhcp, "config-get").raw_maps("hooks-libraries")]
+    return [
+        one
+        for part in parameters
+        if isinstance(part, dict)
+        for one in Fields(part, "hooks-libraries.parameters").raw_maps("high-availability")
+    ]
+
+
+def _peer(relationship: dict[str, Any], this_server: str) -> dict[str, Any]:
+    for peer in Fields(relationship, "high-availability").raw_maps("peers"):
+        if peer.get("name") == this_server and isinstance(peer.get("url"), str):
+            return peer
+    raise ReconfigureError(f"{this_server} is not among the peers of its own HA configuration, or has no url there")
+
+
+def _on_loopback(url: str, this_server: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise ReconfigureError(f"the HA url of {this_server} can't be read: {error}") from None
+    if host in _LOOPBACKS:
+        raise ReconfigureError(
+            f"the HA url of {this_server} is on the loopback address already, so it can't be moved there"
+        )
+    loopback = "[::1]" if ":" in host else "127.0.0.1"
+    return urlunsplit(parts._replace(netloc=loopback if port is None else f"{loopback}:{port}"))

@@ -1,0 +1,216 @@
+"""
+DHCP clients of a laboratory: perfdhcp, and what its report says about the service they had.
+"""
+
+import itertools
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kea_pair.net import LabError, Launcher
+
+LONGEST_SECONDS = 900
+# perfdhcp goes on receiving that long after its last packet, or the last exchange would count as lost.
+GRACE_SECONDS = 0.5
+QUIET_SECONDS = 0.003
+GAP_SECONDS = 0.1
+OFFERS = {4: "DISCOVER-OFFER", 6: "SOLICIT-ADVERTISE"}
+ACKS = {4: "REQUEST-ACK", 6: "REQUEST-REPLY"}
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """
+    The service that clients had: how many exchanges they began, and when each one that succeeded did.
+
+    Times are in seconds; acks holds the moments of the ACKs (REPLYs) since begun, which is a reading of the
+    monotonic clock (a few hundredths of a second early: perfdhcp has yet to start).
+    """
+
+    sent: int
+    offered: int
+    requested: int
+    acks: tuple[float, ...]
+    orphans: int
+    rate: int
+    begun: float
+    seconds: float
+
+    @property
+    def acked(self) -> int:
+        """
+        Return how many exchanges ended in an ACK.
+        """
+        return len(self.acks)
+
+    @property
+    def lost(self) -> int:
+        """
+        Return how many exchanges did not end in an ACK.
+        """
+        return self.sent - self.acked
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """
+        Return when and how long there was no ACK although clients asked: longer than three times the usual interval.
+        """
+        moments = (0.0, *self.acks, self.seconds)
+        shortest = max(3 / self.rate, GAP_SECONDS)
+        pairs = itertools.pairwise(moments)
+        return [(before, after - before) for before, after in pairs if after - before > shortest]
+
+    @property
+    def longest_gap(self) -> float:
+        """
+        Return the longest time without an ACK, the usual interval if there was no gap.
+        """
+        return max((length for _, length in self.gaps), default=1 / self.rate)
+
+    @property
+    def seconds_without_service(self) -> float:
+        """
+        Return how long clients were without service in all.
+        """
+        return sum(length - 1 / self.rate for _, length in self.gaps)
+
+    @property
+    def per_second(self) -> list[int]:
+        """
+        Return how many ACKs came in each second.
+        """
+        counts = [0] * (int(self.seconds) + 1)
+        for moment in self.acks:
+            counts[min(int(moment), len(counts) - 1)] += 1
+        return counts
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lost} of {self.sent} exchanges lost in {self.seconds:.1f} s, "
+            f"{self.seconds_without_service:.2f} s without service, longest gap {self.longest_gap:.3f} s"
+        )
+
+
+class Clients:
+    """
+    Clients on host c that ask for leases at a steady rate.
+    """
+
+    def __init__(self, lab: Launcher, perfdhcp: Sequence[str], service: int) -> None:
+        self._lab = lab
+        self._perfdhcp = list(perfdhcp)
+        self._service = service
+        self._process: subprocess.Popen[str] | None = None
+        self._report = lab.folder / f"perfdhcp-{next(_numbers)}.txt"
+        self._rate = 0
+        self._begun = 0.0
+        self._bound: float = LONGEST_SECONDS
+
+    def start(self, rate: int, seconds: int | None = None, clients: int = 100, extra: Sequence[str] = ()) -> None:
+        """
+        Begin so many exchanges a second, by so many different clients, for a time or until stop (at most 900 s).
+        """
+        if self._process:
+            raise LabError("clients run already")
+        self._rate = rate
+        self._bound = min(seconds or LONGEST_SECONDS, LONGEST_SECONDS)
+        # -x t adds the moment of every successful exchange to the report.
+        options = ["-r", rate, "-R", clients, "-p", self._bound, "-W", round(GRACE_SECONDS * 1e6), "-x", "t", *extra]
+        command = [*self._perfdhcp, f"-{self._service}", "-l", "eth0", *(str(option) for option in options)]
+        with self._report.open("w") as report:
+            self._begun = time.monotonic()
+            self._process = self._lab.popen("c", command, report)
+
+    def stop(self) -> Exchanges:
+        """
+        Stop asking, between two exchanges if there is such a moment, and say what service there was.
+        """
+        process = self._running()
+        if process.poll() is None:
+            _wait_quiet(process.pid, deadline=3 / self._rate + GAP_SECONDS)
+            self._bound = min(self._bound, time.monotonic() - self._begun)
+            process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def wait(self) -> Exchanges:
+        """
+        Wait for the time given to start, and say what service there was.
+        """
+        process = self._running()
+        left = self._begun + self._bound + GRACE_SECONDS - time.monotonic()
+        process.wait(max(left, 0) + 10)
+        self._process = None
+        report = self._report.read_text()
+        if process.returncode not in (0, 3):
+            # 3 says that packets were lost, which is for the test to judge.
+            raise LabError(f"perfdhcp ended with {process.returncode}:\n{report[-2000:]}")
+        return self._parse(report)
+
+    def run(self, rate: int, seconds: int, clients: int = 100, extra: Sequence[str] = ()) -> Exchanges:
+        """
+        Ask for so many seconds, and say what service there was.
+        """
+        self.start(rate, seconds, clients, extra)
+        return self.wait()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise LabError("no clients run")
+        return self._process
+
+    def _parse(self, report: str) -> Exchanges:
+        offers = _section(report, f"Statistics for: {OFFERS[self._service]}")
+        acks = _section(report, f"Statistics for: {ACKS[self._service]}")
+        moments = _section(report, f"Timestamps for packets: {ACKS[self._service]}")
+        return Exchanges(
+            sent=_number(offers, "sent packets"),
+            offered=_number(offers, "received packets"),
+            requested=_number(acks, "sent packets"),
+            acks=tuple(sorted(float(moment) for moment in re.findall(r"/ ([\d.]+)$", moments, re.MULTILINE))),
+            orphans=_number(offers, "orphans") + _number(acks, "orphans"),
+            rate=self._rate,
+            begun=self._begun,
+            seconds=float(self._bound),
+        )
+
+
+def _section(report: str, title: str) -> str:
+    # A pair that answered nothing has no timestamps.
+    return report.partition(f"***{title}***")[2].partition("***")[0]
+
+
+def _number(section: str, name: str) -> int:
+    match = re.search(rf"^{name}: (\d+)$", section, re.MULTILINE)
+    if not match:
+        raise LabError(f"perfdhcp's report names no {name!r}")
+    return int(match.group(1))
+
+
+def _wait_quiet(pid: int, deadline: float) -> None:
+    # An exchange that perfdhcp is interrupted in would count as lost, so this waits for a moment when an answer has come
+    # and no question followed. /proc/PID/net shows the network of that process.
+    counters = Path(f"/proc/{pid}/net/dev")
+    until = time.monotonic() + deadline
+    last, since, answered = _packets(counters), time.monotonic(), False
+    while (now := time.monotonic()) < until:
+        seen = _packets(counters)
+        if seen != last:
+            answered = seen[0] > last[0] and seen[1] == last[1]
+            last, since = seen, now
+        elif answered and now - since > QUIET_SECONDS:
+            return
+        time.sleep(0.0002)
+
+
+def _packets(counters: Path) -> tuple[int, int]:
+    for line in counters.read_text().splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == "eth0":
+            fields = numbers.split()
+            return int(fields[1]), int(fields[9])
+    return 0, 0
