@@ -39,7 +39,7 @@ from tests.kea_pair.net import (
     remove_namespace,
     run,
 )
-from tests.kea_pair.pair import KeaSilentError, Node, Pair, Place, busy_storm
+from tests.kea_pair.pair import BUSY_SPEC, KeaSilentError, Node, Pair, Place, busy_storm, busy_until_terminated
 
 PATIENCE_SECONDS = 5
 _numbers = itertools.count()
@@ -227,6 +227,7 @@ def _is_dead(lab: str) -> bool:
 
 
 __all__ = [
+    "BUSY_SPEC",
     "NARROW4",
     "NARROW6",
     "WIDE4",
@@ -241,5 +242,6 @@ __all__ = [
     "PairSpec",
     "Subnet",
     "busy_storm",
+    "busy_until_terminated",
     "sweep",
 ]

@@ -517,8 +517,31 @@ class Pair:
             self.standby.write_leases(count)
 
 
-def busy_storm(pair: Pair) -> Exchanges:
+# ResourceBusy is a race between two updates of one address: many threads, few clients and a high rate lose it often.
+BUSY_SPEC = PairSpec(
+    version="2.6",
+    max_rejected_lease_updates=2,
+    http_listener_threads=8,
+    http_client_threads=8,
+    thread_pool_size=8,
+)
+
+
+def busy_storm(pair: Pair, rate: int = 1500, seconds: int = 5, clients: int = 4) -> Exchanges:
     """
-    Have 3 clients begin 1000 exchanges a second for 5 s, until Kea 2.6 refuses updates as ResourceBusy.
+    Have few clients begin very many exchanges a second, so that Kea 2.6 refuses lease updates as ResourceBusy.
     """
-    return pair.clients().run(rate=1000, seconds=5, clients=3)
+    return pair.clients().run(rate, seconds, clients)
+
+
+def busy_until_terminated(pair: Pair, deadline: float = 60) -> Exchanges:
+    """
+    Storm a pair made from BUSY_SPEC until both servers are terminated, at most so many seconds.
+    """
+    clients = pair.clients()
+    clients.start(rate=1500, clients=4)
+    try:
+        pair.wait_states("terminated", "terminated", deadline)
+    finally:
+        exchanges = clients.stop()
+    return exchanges

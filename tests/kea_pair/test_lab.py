@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.kea_pair.conftest import PairFactory
-from tests.kea_pair.lab import NARROW4, Lab, Pair, PairSpec, sweep
+from tests.kea_pair.lab import BUSY_SPEC, NARROW4, Lab, Pair, PairSpec, busy_until_terminated, sweep
 from tests.kea_pair.net import alive, namespaces
 from tests.kea_pair.roots import SUITES
 
@@ -78,6 +79,12 @@ def test_a_skewed_clock_terminates_both_for_good(lab_pair: PairFactory, version:
     pair.standby.skew(0)
     time.sleep(4 * FAST)
     assert pair.states() == ("terminated", "terminated")
+
+
+def test_a_busy_storm_terminates_both(lab_pair: PairFactory) -> None:
+    pair = lab_pair(replace(BUSY_SPEC, heartbeat_delay=FAST))
+    busy_until_terminated(pair)
+    assert "ResourceBusy" in pair.primary.log_text()
 
 
 def test_leases_written_beforehand_are_served(lab: Lab) -> None:

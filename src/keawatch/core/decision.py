@@ -28,6 +28,7 @@ class Guard(StrEnum):
     PAUSED = "paused"
     UNDER_WAY = "under-way"
     BLIND = "blind"
+    IDENTITY = "identity"
     NOT_CONFIRMED = "not-confirmed"
     SERVER_STARTING = "server-starting"
     CLOCK_SKEW = "clock-skew"
@@ -114,6 +115,11 @@ def _blind(plan: Plan, facts: Facts) -> str | None:
     if not silent or plan.strategy == "enable":
         return None
     return f"{' and '.join(silent)} gives no answer, and what is not known is not safe"
+
+
+def _identity(_: Plan, facts: Facts) -> str | None:
+    clash = next((d for d in diagnose(facts) if d.code is Code.IDENTITY_CLASH), None)
+    return None if clash is None else f"which server is which is not certain: {clash.sentence}"
 
 
 def _not_confirmed(_: Plan, facts: Facts) -> str | None:
@@ -239,6 +245,7 @@ GUARDS: tuple[tuple[Guard, GuardCheck], ...] = (
     (Guard.PAUSED, _paused),
     (Guard.UNDER_WAY, _under_way),
     (Guard.BLIND, _blind),
+    (Guard.IDENTITY, _identity),
     (Guard.NOT_CONFIRMED, _not_confirmed),
     (Guard.SERVER_STARTING, _server_starting),
     (Guard.CLOCK_SKEW, _clock_skew),

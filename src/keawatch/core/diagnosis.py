@@ -42,18 +42,29 @@ def _blind(facts: Facts) -> Finding | None:
 
 
 def _identity_clash(facts: Facts) -> Finding | None:
-    names = [
-        o.status.ha.server_name for o in (facts.a, facts.b) if o.status and o.status.ha and o.status.ha.server_name
-    ]
-    if len(names) < 2 or names[0] != names[1]:
+    named = [(o.server, name) for o in (facts.a, facts.b) if (name := _own_name(o))]
+    if len(named) == 2 and named[0][1] == named[1][1]:
+        sentence = (
+            f"Both servers call themselves {named[0][1]}: the configuration of one was copied to the other whole, "
+            "or both addresses lead to one server; set this-server-name apart."
+        )
+        return Finding(Code.IDENTITY_CLASH, Severity.CRITICAL, sentence, evidence(facts))
+    for server, name in named:
+        if server != name:
+            sentence = (
+                f"The server that keawatch is told to call {server} calls itself {name}: either its address or its name is wrong "
+                "in keawatch's configuration, or this-server-name is wrong in Kea's."
+            )
+            return Finding(Code.IDENTITY_CLASH, Severity.CRITICAL, sentence, evidence(facts))
+    return None
+
+
+def _own_name(observation: Observation) -> str | None:
+    """Return what a server calls itself: by status-get since 2.6, by its configuration before."""
+    if observation.status is None:
         return None
-    return Finding(
-        Code.IDENTITY_CLASH,
-        Severity.CRITICAL,
-        f"Both servers call themselves {names[0]}: the configuration of one was copied to the other whole, "
-        "or both addresses lead to one server; set this-server-name apart.",
-        evidence(facts),
-    )
+    own = observation.status.ha.server_name if observation.status.ha else None
+    return own or (observation.facts.ha.this_server if observation.facts.ha else None)
 
 
 def _split(facts: Facts) -> Finding | None:
@@ -74,11 +85,15 @@ def _split(facts: Facts) -> Finding | None:
 def _both_terminated(facts: Facts) -> Finding | None:
     if facts.states != (HaState.TERMINATED, HaState.TERMINATED):
         return None
-    service = "Clients are still served" if facts.a.serves else "NO client is served"
+    served = facts.a.serves and (facts.b.serves or facts.mode is Mode.HOT_STANDBY)
+    nobody = not (facts.a.serves or facts.b.serves)
+    service = (
+        "Clients are still served" if served else "NO client is served" if nobody else "Only some clients are served"
+    )
     cause = cause_of_termination(facts)
     return Finding(
         cause.code,
-        Severity.WARNING if facts.a.serves else Severity.CRITICAL,
+        Severity.WARNING if served else Severity.CRITICAL,
         f"Both servers have terminated HA {cause.because}. {service}, but no lease is copied and nothing takes over; "
         "Kea never leaves this state by itself.",
         evidence(facts, *cause.evidence),
@@ -90,6 +105,9 @@ def _one_terminated(facts: Facts) -> Finding | None:
     if len(pairs) != 1 or facts.someone_silent:
         return None
     server, partner = pairs[0]
+    # A partner at work sees the termination at its next heartbeat and terminates as well: that is on its way.
+    if partner.state is not HaState.WAITING and min(facts.in_state(server), facts.in_state(partner)) < 2 * facts.h + 2:
+        return None
     nobody = not (facts.a.serves or facts.b.serves)
     apart, skew = subnets_apart(facts), skewed_now(facts)
     why = f" Their subnets differ: {apart}." if apart else f" It will terminate again {skew.because}." if skew else ""
@@ -153,7 +171,8 @@ def _patience_with_disabled(facts: Facts, server: Observation, partner: Observat
     hold it by their own origin until the next heartbeat (ha_service.cc, processSyncCompleteNotify).
     """
     if partner.state in {HaState.SYNCING, HaState.WAITING}:
-        return facts.sync_timeout + 2 * facts.h
+        # A thousand leases a second is slower than any sync that was seen; a long one is no fault.
+        return facts.sync_timeout + 2 * facts.h + max(server.facts.leases or 0, partner.facts.leases or 0) / 1000.0
     if server.status and server.status.dhcp and server.status.dhcp.user:
         return facts.policy.confirm_for
     return facts.h + 4.0
@@ -340,12 +359,18 @@ def _partner_down_false(facts: Facts) -> Finding | None:
     return None
 
 
+def _unheard(snapshot: Snapshot) -> bool:
+    return any(
+        o.partner and (o.partner.communication_interrupted or o.partner.state is HaState.UNAVAILABLE) for o in snapshot
+    )
+
+
 def _link_broken(facts: Facts) -> Finding | None:
     if any(state is None or state not in NORMAL_STATES for state in facts.states):
         return None
     cut = [s for s, _ in facts.ways() if s.partner and s.partner.communication_interrupted]
     unseen = [s for s, _ in facts.ways() if s.partner and s.partner.state is HaState.UNAVAILABLE]
-    if not cut and not unseen:
+    if not (cut or unseen) or facts.held(_unheard) < facts.h:
         return None
     server = (cut or unseen)[0]
     return Finding(
@@ -394,8 +419,10 @@ def _well(facts: Facts) -> bool:
 def _ok(facts: Facts) -> Finding | None:
     if not _well(facts):
         return None
-    who = facts.a.server if facts.mode is Mode.HOT_STANDBY else f"{facts.a.server} and {facts.b.server}"
-    sentence = f"The pair works: {who} serves, and either server can take over."
+    who = (
+        f"{facts.a.server} serves" if facts.mode is Mode.HOT_STANDBY else f"{facts.a.server} and {facts.b.server} serve"
+    )
+    sentence = f"The pair works: {who}, and either server can take over."
     if facts.mode is Mode.PASSIVE_BACKUP:
         sentence = (
             f"{facts.a.server} serves and copies its leases to a backup; in this mode nothing takes over by itself."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -55,7 +54,7 @@ class Fact(StrEnum):
     SERVES_NOT = "serves-not"
     """It answers us, and no client."""
     HEARD_PARTNER = "heard-partner"
-    """It has had a good heartbeat from its partner since the step began."""
+    """It has had a good heartbeat from its partner since it was last given an order."""
     CLOCKS_AGREE = "clocks-agree"
     """The pair's clocks differ by less than the value, in seconds."""
     SWITCHED_OFF_BY = "switched-off-by"
@@ -108,10 +107,10 @@ def serves_not(server: str) -> Condition:
     return Condition(Fact.SERVES_NOT, server)
 
 
-def unmet(condition: Condition, snapshot: Snapshot, since: datetime) -> str | None:
-    """Return why *condition* does not hold in *snapshot*, or None if it holds; *since* is when the step began."""
+def unmet(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> str | None:
+    """Return why *condition* does not hold in *snapshot*, or None if it holds; *baseline* is how it was before the last order."""
     seen = snapshot.of(condition.server)
-    if _CHECKS[condition.fact](condition, snapshot, since):
+    if _CHECKS[condition.fact](condition, snapshot, baseline):
         return None
     return f"wanted: {condition}; seen: {seen.server} is {seen.word}, {_service(seen)}"
 
@@ -129,21 +128,29 @@ def _clocks_agree(condition: Condition, snapshot: Snapshot) -> bool:
     return skew is not None and abs(skew) < float(condition.values[0])
 
 
-def _heard(seen: Observation, since: datetime) -> bool:
-    # Kea counts the age from the last *successful* heartbeat (communication_state.cc, poke), in whole seconds and by the
-    # wall clock: after a clock was set back it is negative (seen on 2.2, 2.6 and 3.0), and says nothing.
-    elapsed = (seen.at - since).total_seconds()
-    return seen.partner is not None and seen.partner.in_touch and 0.0 <= seen.partner.age < elapsed - 1.0
+def _heard(seen: Observation, before: Observation) -> bool:
+    """
+    Return whether the moment of the last good heartbeat has moved.
+
+    Kea counts the age from it in whole seconds and by the wall clock (communication_state.cc, poke): the moment is known to
+    a second, and after a clock was set back the age is negative (seen on 2.2, 2.6 and 3.0) and says nothing.
+    """
+    if seen.partner is None or not seen.partner.in_touch or seen.partner.age < 0:
+        return False
+    if before.partner is None or not before.partner.in_touch or before.partner.age < 0:
+        return True
+    moved = (seen.at - before.at).total_seconds() - (seen.partner.age - before.partner.age)
+    return moved > 1.2
 
 
-_Check = Callable[[Condition, Snapshot, datetime], bool]
+_Check = Callable[[Condition, Snapshot, Snapshot], bool]
 
 _CHECKS: Mapping[Fact, _Check] = {
     Fact.STATE: lambda c, s, _: s.of(c.server).state is not None and s.of(c.server).state in c.values,
     Fact.NOT_STATE: lambda c, s, _: s.of(c.server).state is not None and s.of(c.server).state not in c.values,
     Fact.SERVES: lambda c, s, _: s.of(c.server).serves,
     Fact.SERVES_NOT: lambda c, s, _: s.of(c.server).status is not None and not s.of(c.server).serves,
-    Fact.HEARD_PARTNER: lambda c, s, since: _heard(s.of(c.server), since),
+    Fact.HEARD_PARTNER: lambda c, s, before: _heard(s.of(c.server), before.of(c.server)),
     Fact.CLOCKS_AGREE: lambda c, s, _: _clocks_agree(c, s),
     Fact.SWITCHED_OFF_BY: lambda c, s, _: c.values[0] in s.of(c.server).origins,
     Fact.NOT_SWITCHED_OFF_BY: lambda c, s, _: (

@@ -39,6 +39,9 @@ class NoPlan:
 
 Proposal = Plan | NoPlan
 
+_BOUNCE = 0.05
+"""Seconds to look for the effect of a reset: Kea runs its state machine before it answers, so a bounce shows at once."""
+
 _COMING_BACK = tuple(sorted(JOINING_STATES | NORMAL_STATES))
 _NOT_TERMINATED = (*_COMING_BACK, HaState.PARTNER_DOWN)
 
@@ -188,7 +191,7 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             only_if=(state(a.server, HaState.TERMINATED),),
             before=alone,
             after=(not_state(a.server, HaState.TERMINATED),),
-            deadline=1.0,
+            deadline=_BOUNCE,
             required=False,
         ),
         Step(
@@ -314,7 +317,7 @@ def _reset_standby(facts: Facts) -> tuple[Step, ...]:
         only_if=terminated,
         before=(*harmless, _clocks(facts)),
         after=waits,
-        deadline=1.0,
+        deadline=_BOUNCE,
         required=False,
         rest=True,
     )
@@ -334,7 +337,7 @@ def _reset_standby(facts: Facts) -> tuple[Step, ...]:
         only_if=terminated,
         before=harmless,
         after=waits,
-        deadline=1.0,
+        deadline=_BOUNCE,
         required=False,
         rest=True,
     )
@@ -363,7 +366,7 @@ def _reset_primary(facts: Facts) -> tuple[Step, ...]:
     def reset(key: str, title: str) -> Step:
         order = Order(a, Command.HA_RESET)
         return Step(
-            key, title, order, only_if=terminated, before=standby_waits, after=left, deadline=1.0, required=False
+            key, title, order, only_if=terminated, before=standby_waits, after=left, deadline=_BOUNCE, required=False
         )
 
     def hears(key: str) -> Step:

@@ -20,6 +20,7 @@ import structlog
 
 from keawatch.config import Config, PairConfig, ServerConfig, load
 from keawatch.daemon.api import ApiState, ensure_token, make_app, serve
+from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.daemon.liveness import Liveness
 from keawatch.daemon.loop import PairLoop, PairView, Parts, Watcher
@@ -29,7 +30,8 @@ from keawatch.daemon.poller import Poller
 from keawatch.daemon.told import Told
 from keawatch.daemon.vault import Vault
 from keawatch.errors import ConfigError, JournalError, KeawatchError
-from keawatch.kea.client import Address, KeaServer
+from keawatch.kea.client import KeaServer, Who
+from keawatch.kea.transport import Address, Credentials, open_transports
 
 log = structlog.get_logger("keawatch")
 
@@ -41,17 +43,16 @@ def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
 
 
 def _server(pair: PairConfig, mine: ServerConfig, other: ServerConfig) -> KeaServer:
-    address = Address(
-        socket=mine.socket,
-        url=mine.url,
+    credentials = Credentials(
         username=mine.username,
-        password=mine.password,
+        password=mine.password.get_secret_value() if mine.password else None,
         ca_file=mine.ca_file,
         client_cert=mine.client_cert,
         client_key=mine.client_key,
         verify_hostname=mine.verify_hostname,
     )
-    return KeaServer.at(mine.name, partner=other.name, service=pair.service, address=address)
+    transports = open_transports(Address(socket=mine.socket, url=mine.url, credentials=credentials))
+    return KeaServer(Who(mine.name, other.name, pair.service), transports, now)
 
 
 @dataclass
@@ -75,7 +76,7 @@ def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tupl
     policy = pair.policy(config.watch.interval)
     patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
     poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
-    performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir))
+    performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir, pair.name))
     parts = Parts(poller, performer, journal, watchers)
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers)
 

@@ -109,15 +109,15 @@ class Journal:
     def open_plan(self, pair: str) -> OpenPlan | None:
         """Return the plan that was begun and not ended, or None."""
         query = (
-            "SELECT number, at, pair, kind, plan, body FROM entry WHERE pair = ? AND kind = 'plan' AND plan NOT IN "
-            "(SELECT plan FROM entry WHERE kind = 'end' AND plan IS NOT NULL) ORDER BY number DESC LIMIT 1"
+            "SELECT number, at, pair, kind, plan, body FROM entry WHERE pair = ?1 AND kind = 'plan' AND plan NOT IN "
+            "(SELECT plan FROM entry WHERE pair = ?1 AND kind = 'end') ORDER BY number DESC LIMIT 1"
         )
         with self._failing("read"):
             row = self._db.execute(query, (pair,)).fetchone()
         if row is None:
             return None
         begun = _entry(row)
-        sent = tuple(e.body["key"] for e in self.entries(plan=begun.plan) if e.kind == "step")
+        sent = tuple(e.body["key"] for e in self.entries(pair, plan=begun.plan) if e.kind == "step")
         return OpenPlan(plan_from(begun.body["plan"]), begun.at, sent)
 
     def pause(self, pair: str) -> Pause | None:

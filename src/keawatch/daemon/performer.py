@@ -34,7 +34,9 @@ COMMAND_DEADLINE = 20.0
 class Server(Protocol):
     """What a plan needs of a server (``kea.client.KeaServer``)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return Kea's this-server-name."""
 
     async def observe(self, deadline: float) -> Observation:
         """Return what the server says of itself; never raises."""
@@ -111,6 +113,20 @@ class _Run:
     reports: list[StepReport] = field(default_factory=list)
     to_undo: list[Order] = field(default_factory=list)
     at_rest: bool = True
+    baselines: dict[str, Snapshot] = field(default_factory=dict)
+    """For each server, the pair as it was just before that server was last given an order."""
+
+    def before(self, step: Step, snapshot: Snapshot) -> None:
+        """Note how the pair is before *step*."""
+        if step.order:
+            self.baselines[step.order.server] = snapshot
+        for observation in snapshot:
+            self.baselines.setdefault(observation.server, snapshot)
+
+    def unmet(self, conditions: tuple[Condition, ...], snapshot: Snapshot) -> list[str]:
+        """Return why each of *conditions* that does not hold does not."""
+        found = (unmet(c, snapshot, self.baselines.get(c.server, snapshot)) for c in conditions)
+        return [reason for reason in found if reason]
 
 
 Progress = Callable[[Plan, Step, StepReport | None], None]
@@ -181,21 +197,21 @@ class Performer:
 
     async def _step(self, run: _Run, step: Step) -> None:
         self.progress(run.plan, step, None)
-        since = self._clock()
         snapshot = await self._look(run, _servers_of(step))
-        if any(unmet(condition, snapshot, since) for condition in step.only_if):
+        if run.unmet(step.only_if, snapshot):
             self._report(run, step, StepReport(step.key, step.title, None, "skipped"))
             return
         self._check_before(run, step, snapshot)
+        run.before(step, snapshot)
         reply = await self._send(run, step)
-        report = await self._await_after(run, step, since, reply)
+        report = await self._await_after(run, step, reply)
         self._report(run, step, report)
         if report.result != "done" and step.required:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
 
     def _check_before(self, run: _Run, step: Step, snapshot: Snapshot) -> None:
-        reasons = [reason for condition in step.before if (reason := unmet(condition, snapshot, self._clock()))]
+        reasons = run.unmet(step.before, snapshot)
         if not reasons:
             return
         self._report(run, step, StepReport(step.key, step.title, None, "stopped", seen="; ".join(reasons)))
@@ -240,7 +256,7 @@ class Performer:
         except KeaError as error:
             raise _GivenUp(str(error)) from error
 
-    async def _await_after(self, run: _Run, step: Step, since: datetime, reply: str | KeaError | None) -> StepReport:
+    async def _await_after(self, run: _Run, step: Step, reply: str | KeaError | None) -> StepReport:
         """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
         order = str(step.order) if step.order else None
         text = str(reply) if reply is not None else None
@@ -250,7 +266,7 @@ class Performer:
         began = self._clock()
         while True:
             snapshot = await self._look(run, _servers_of(step))
-            reasons = [reason for condition in step.after if (reason := unmet(condition, snapshot, since))]
+            reasons = run.unmet(step.after, snapshot)
             seconds = round((self._clock() - began).total_seconds(), 3)
             if not reasons:
                 return StepReport(step.key, step.title, order, "done", text, seconds)
@@ -301,7 +317,7 @@ class Performer:
                 left.append(problem)
         for step in (step for step in run.plan.steps if step.rescue):
             snapshot = await self._look(run, _servers_of(step))
-            if step.order and not any(unmet(condition, snapshot, self._clock()) for condition in step.only_if):
+            if step.order and not run.unmet(step.only_if, snapshot):
                 await self._undo(run, step.order)
         return "" if not left else f". NOT put back: {'; '.join(left)}"
 

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import structlog
+
 from keawatch.core.model import NoAnswer, Observation, ServerFacts, Silence, Snapshot
 from keawatch.daemon.clock import Clock, now
+
+log = structlog.get_logger("keawatch")
 
 FACTS_EVERY = 60.0
 """Seconds between two readings of what changes seldom."""
@@ -23,13 +27,17 @@ FACTS_EVERY = 60.0
 class Watched(Protocol):
     """What the poller needs of a server (``kea.client.KeaServer``)."""
 
-    name: str
     facts: ServerFacts
+    facts_wanted: bool
+
+    @property
+    def name(self) -> str:
+        """Return Kea's this-server-name."""
 
     async def observe(self, deadline: float) -> Observation:
         """Return what the server says of itself; never raises."""
 
-    async def refresh_facts(self) -> None:
+    async def refresh_facts(self, deadline: float = ...) -> None:
         """Read what changes seldom; never raises."""
 
 
@@ -54,7 +62,6 @@ class Poller:
         self._open: dict[str, _Open] = {}
         self._facts: dict[str, asyncio.Task[None]] = {}
         self._facts_at: dict[str, datetime] = {}
-        self._reload: dict[str, float] = {}
 
     async def poll(self) -> Snapshot:
         """Return both servers as of now, within *patience* seconds."""
@@ -92,16 +99,20 @@ class Poller:
     def _refresh_facts(self, snapshot: Snapshot) -> None:
         """Read the facts again in the background: now and then, and whenever a server was (re)configured."""
         for server in self._servers:
-            status = snapshot.of(server.name).status
-            running = self._facts.get(server.name)
-            if status is None or (running and not running.done()):
+            running, at = self._facts.get(server.name), self._facts_at.get(server.name)
+            if snapshot.of(server.name).status is None or (running and not running.done()):
                 continue
-            last, at = self._reload.get(server.name), self._facts_at.get(server.name)
-            self._reload[server.name] = status.reload if status.reload is not None else 0.0
-            reconfigured = last is not None and self._reload[server.name] < last
-            if at is None or reconfigured or (self._clock() - at).total_seconds() > FACTS_EVERY:
+            if server.facts_wanted or at is None or (self._clock() - at).total_seconds() > FACTS_EVERY:
                 self._facts_at[server.name] = self._clock()
-                self._facts[server.name] = asyncio.create_task(server.refresh_facts(), name=f"facts {server.name}")
+                task = asyncio.create_task(server.refresh_facts(), name=f"facts {server.name}")
+                task.add_done_callback(_tell_error)
+                self._facts[server.name] = task
+
+
+def _tell_error(task: asyncio.Task[None]) -> None:
+    """Tell of an error of our own: without facts a pair is watched all the same, but seldom healed."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("an error inside keawatch", doing=task.get_name(), error=f"{type(error).__name__}: {error}")
 
 
 async def _bounded(questions: list[Awaitable[None]], within: float) -> None:
@@ -109,4 +120,6 @@ async def _bounded(questions: list[Awaitable[None]], within: float) -> None:
     _, late = await asyncio.wait(tasks, timeout=within)
     for task in late:
         task.cancel()
+    for task in tasks:
+        task.add_done_callback(_tell_error)
     await asyncio.gather(*tasks, return_exceptions=True)

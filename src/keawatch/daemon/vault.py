@@ -14,10 +14,10 @@ from keawatch.errors import JournalError
 
 
 class Vault:
-    """The recorded configurations of one state directory."""
+    """The recorded configurations of one pair."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._folder = state_dir / "recorded"
+    def __init__(self, state_dir: Path, pair: str) -> None:
+        self._folder = state_dir / "recorded" / _safe(pair)
 
     def keep(self, plan_id: str, server: str, arguments: dict[str, Any]) -> None:
         """Write down a configuration and return when it is on disk; raises JournalError."""
@@ -49,8 +49,11 @@ class Vault:
             path.unlink(missing_ok=True)
 
     def _path(self, plan_id: str, server: str) -> Path:
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in server)
-        return self._folder / f"{plan_id}--{safe}.json"
+        return self._folder / f"{plan_id}--{_safe(server)}.json"
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):x}" for c in name)
 
 
 def _sync_folder(folder: Path) -> None:

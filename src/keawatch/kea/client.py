@@ -136,7 +136,7 @@ class KeaServer:
 
     def _detour(self, found: Race, winner: Place) -> str | None:
         missing = [str(error) for _, error in found.failed] + [f"{place.name} hangs" for place in found.hung]
-        return f"{'; '.join(missing)}; {self._describe(winner)} answered" if missing else None
+        return f"{'; '.join(missing)}; {winner.describe()} answered" if missing else None
 
     def _remember(self, answer: Answer) -> None:
         if isinstance(answer, Silence):
@@ -148,13 +148,18 @@ class KeaServer:
         configured = answer.reload is not None and configured_at > self._configured_at + _JITTER
         if restarted:
             self._started_at = started_at
-            for place in self._places:
-                place.fresh = False
         if configured:
             self._configured_at = configured_at
-            self._config_hash = None
-        self.facts_wanted = self.facts_wanted or restarted or configured or self._was_silent
+        if restarted or configured:
+            self._doubt()
+        self.facts_wanted = self.facts_wanted or self._was_silent
         self._was_silent = False
+
+    def _doubt(self) -> None:
+        # A configuration brings its own hooks, hence commands; until asked anew, what was found is still the best guess.
+        self.facts_wanted, self._config_hash = True, None
+        for place in self._places:
+            place.fresh = False
 
     async def refresh_facts(self, deadline: float = 10.0) -> None:
         """Read again what changes seldom, as far as it can be had in *deadline* seconds; raises no KeaError."""
@@ -168,7 +173,7 @@ class KeaServer:
         self.facts = replace(
             self.facts,
             commands=frozenset[str]().union(*(place.commands for place in self._places)),
-            addresses=tuple(self._describe(place) for place in self._places),
+            addresses=tuple(place.describe() for place in self._places),
         )
 
     async def _refresh_config(self, until: float) -> None:
@@ -183,6 +188,7 @@ class KeaServer:
                 ha, subnets = await self._config(until)
                 self.facts = replace(self.facts, ha=ha, subnets=subnets)
                 self._config_hash = fingerprint
+            self._recognise()
         except KeaProtocolError as error:
             self._complaint = str(error)
         except KeaError:
@@ -203,15 +209,20 @@ class KeaServer:
             )
         return read_config(reply.arguments, self.facts.version, server=self.name, partner=self.who.partner)
 
+    def _recognise(self) -> None:
+        ha = self.facts.ha
+        for peer in ha.peers if ha and ha.dedicated_listener else ():
+            for place in self._places if peer.name == self.name else ():
+                place.recognise(peer.url)
+
     async def _refresh_leases(self, until: float) -> None:
-        table = f"stat-lease{self.who.family}-get"
-        command = next((one for one in (table, "statistic-get-all") if self._accepts(one)), None)
-        if command is None:
-            return
-        with contextlib.suppress(KeaError):
-            arguments = (await self.read(command, deadline=until - _monotonic())).arguments
-            leases = read_lease_table(arguments) if command == table else read_lease_statistics(arguments)
-            self.facts = replace(self.facts, leases=leases)
+        table, statistics = f"stat-lease{self.who.family}-get", "statistic-get-all"
+        for command, count in ((table, read_lease_table), (statistics, read_lease_statistics)):
+            # The HA listener of 2.2 fails at the table, though it takes the command.
+            with contextlib.suppress(KeaError):
+                reply = await self.read(command, deadline=until - _monotonic())
+                self.facts = replace(self.facts, leases=count(reply.arguments))
+                return
 
     async def read(self, command: str, arguments: Mapping[str, Any] | None = None, *, deadline: float) -> Reply:
         """Return the answer to a question, of whichever address gives one; ValueError for what is no mere question."""
@@ -246,20 +257,16 @@ class KeaServer:
             except (KeaConnectionError, KeaForbiddenError, KeaAuthenticationError) as error:
                 failures.append(error)
             else:
-                self._changed(command)
+                if command in _RECONFIGURES:
+                    self._doubt()
                 return reply
         raise self._nowhere(command, failures)
-
-    def _changed(self, command: str) -> None:
-        if command in _RECONFIGURES:
-            self._config_hash = None
-            self.facts_wanted = True
 
     def route(self, command: str) -> str:
         """Return the address that *command* would go to, with its kind; KeaForbiddenError when none is known to take it."""
         takers = self._ordered(command)
         if takers:
-            return self._describe(takers[0])
+            return takers[0].describe()
         raise self._nowhere(command, [])
 
     async def _takers(self, command: str, until: float) -> list[Place]:
@@ -280,18 +287,13 @@ class KeaServer:
         asked = await asyncio.gather(*(_bounded(place, remaining) for place in places))
         return [error for error in asked if error]
 
-    def _describe(self, place: Place) -> str:
-        ha = self.facts.ha
-        urls = [peer.url for peer in ha.peers if peer.name == self.name] if ha and ha.dedicated_listener else []
-        return place.describe(urls[0] if urls else None)
-
     def _nowhere(self, command: str, failures: Sequence[KeaError]) -> KeaError:
         begin = f"{self.name} takes {command} at none of its addresses"
         telling = [error for error in failures if not isinstance(error, KeaForbiddenError)]
         if telling:
-            kind = KeaConnectionError if isinstance(telling[0], KeaTimeoutError) else type(telling[0])
+            kind = KeaProtocolError if isinstance(telling[0], KeaCommandError) else type(telling[0])
             return kind(f"{begin}: {'; '.join(str(error) for error in failures)}")
-        places = "; ".join(self._describe(place) for place in self._places) or "none is configured"
+        places = "; ".join(place.describe() for place in self._places) or "none is configured"
         return KeaForbiddenError(
             f"{begin} ({places}); give the server's control socket, or load the hook it belongs to"
         )

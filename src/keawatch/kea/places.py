@@ -1,14 +1,17 @@
 """Finds out what answers at an address of a server, and which commands it takes there. Nothing of this is ever declared."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
 from keawatch.errors import KeaForbiddenError, KeaProtocolError
+from keawatch.kea.configuration import read_version
 from keawatch.kea.protocol import (
+    ERROR,
     KeaDaemonDeadError,
     KeaOutcomeUnknownError,
     KeaSocketMissingError,
@@ -42,6 +45,17 @@ What an HA listener that restricts commands accepts (command_creator.cc, ha_comm
 
 It lists all commands nevertheless, and a changing one can't be tried. What Kea's own machines tell each other is left out.
 """
+
+NEEDS_MAIN_THREAD = frozenset({"config-reload", "config-set", "config-test", "lease4-wipe", "lease6-wipe", "libreload"})
+"""
+What no HA listener carries out, open or not: these stop the packet threads, which a worker thread may not.
+
+Seen on 2.2.0, 2.6.3 and 3.0.4: result 1, "invalid thread pool state change to paused performed by worker thread", or HTTP 500.
+"""
+
+_NOT_A_WORKERS = "performed by worker thread"
+
+_HTTP_SOCKETS_SINCE = (2, 7, 2)
 
 _READING = frozenset(
     {
@@ -111,20 +125,25 @@ class Place:
     @property
     def commands(self) -> frozenset[str]:
         """Return what is taken here, as far as is known."""
-        return self.found.commands - self.refused if self.found else frozenset()
+        if self.found is None:
+            return frozenset()
+        mine = self.found.commands - self.refused
+        return mine - NEEDS_MAIN_THREAD if self.found.kind is Kind.LISTENER else mine
 
     def accepts(self, command: str) -> bool:
         """Return whether *command* is taken here, as far as is known."""
-        return self.found is not None and command in self.found.commands and command not in self.refused
+        return command in self.commands
 
-    def describe(self, listener_url: str | None = None) -> str:
-        """Return the kind and the address; with the HA configuration's own URL an open HA listener is known as one."""
+    def describe(self) -> str:
+        """Return what answers at the address, and the address."""
         if self.found is None:
-            return f"unknown {self.name}"
-        kind = self.found.kind
-        if kind is Kind.HTTP_SOCKET and listener_url and _port(listener_url) == _port(self.name):
-            kind = Kind.LISTENER
-        return f"{kind} {self.name}{', which restricts commands' if self.found.restricted else ''}"
+            return f"{self.name}, which has not said yet what it is"
+        return f"{self.found.kind} {self.name}{', which restricts commands' if self.found.restricted else ''}"
+
+    def recognise(self, listener_url: str) -> None:
+        """Know an open HA listener by the server's own URL in its HA configuration: it answers as an HTTP socket does."""
+        if self.found and self.found.kind is Kind.HTTP_SOCKET and _port(listener_url) == _port(self.name):
+            self.found = replace(self.found, kind=Kind.LISTENER)
 
     async def question(self, command: str, arguments: Mapping[str, Any] | None, deadline: float) -> Reply:
         """Ask what changes nothing; once more if the connection broke, as a kept one does that Kea has closed meanwhile."""
@@ -140,9 +159,8 @@ class Place:
         try:
             reply = await self.transport.send(command, arguments, self.service, deadline)
             self.answered = True
-            if unsupported(reply):
-                raise KeaForbiddenError(f"{self.name} does not know {command} ({reply.text})")
-            return checked(command, reply, self.name)
+            self._refuse_foreign(command, reply)
+            checked(command, reply, self.name)
         except KeaForbiddenError:
             self.refused.add(command)
             raise
@@ -150,6 +168,14 @@ class Place:
             if self.answered:
                 raise KeaDaemonDeadError(f"{error}; there was one before") from error
             raise
+        self.refused.discard(command)
+        return reply
+
+    def _refuse_foreign(self, command: str, reply: Reply) -> None:
+        if unsupported(reply):
+            raise KeaForbiddenError(f"{self.name} does not know {command} ({reply.text})")
+        if reply.result == ERROR and _NOT_A_WORKERS in reply.text:
+            raise KeaForbiddenError(f"{self.name} is an HA listener, which can't do {command} ({reply.text})")
 
     async def probe(self, deadline: float) -> None:
         """Find out what answers here; raise a KeaError if nothing does."""
@@ -165,11 +191,16 @@ class Place:
         if _OF_A_SERVER not in commands:
             commands = await self._list(self.service, deadline)
             return Found(Kind.AGENT, commands, version=await self._version(deadline))
-        kind = Kind.HTTP_SOCKET if "://" in self.name else Kind.CONTROL_SOCKET
         try:
-            return Found(kind, commands, version=await self._version(deadline))
+            version = await self._version(deadline)
         except KeaForbiddenError:
             return Found(Kind.LISTENER, commands & LISTENER_COMMANDS, restricted=True)
+        return Found(self._kind(version), commands, version=version)
+
+    def _kind(self, version: str | None) -> Kind:
+        if "://" not in self.name:
+            return Kind.CONTROL_SOCKET
+        return Kind.HTTP_SOCKET if read_version(version) >= _HTTP_SOCKETS_SINCE else Kind.LISTENER
 
     async def _list(self, service: str | None, deadline: float) -> frozenset[str]:
         reply = await self.transport.send("list-commands", None, service, deadline)
@@ -184,8 +215,7 @@ class Place:
 
 
 def _port(url: str) -> int | None:
-    try:
-        parts = urlsplit(url)
+    parts = urlsplit(url)
+    with contextlib.suppress(ValueError):
         return parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return None
+    return None

@@ -14,13 +14,13 @@ from keawatch.errors import (
     KeaTimeoutError,
 )
 from keawatch.kea.places import Place
-from keawatch.kea.protocol import KeaDaemonDeadError, KeaUnreachableError
+from keawatch.kea.protocol import KeaDaemonDeadError, KeaOutcomeUnknownError, KeaUnreachableError
 
 Ask = Callable[[Place], Awaitable[ServerStatus]]
 
 _KINDS: tuple[tuple[NoAnswer, tuple[type[KeaError], ...]], ...] = (
     (NoAnswer.TIMEOUT, (KeaTimeoutError, KeaUnreachableError)),
-    (NoAnswer.GARBLED, (KeaProtocolError, KeaCommandError)),
+    (NoAnswer.GARBLED, (KeaProtocolError, KeaCommandError, KeaOutcomeUnknownError)),
     (NoAnswer.DENIED, (KeaAuthenticationError, KeaForbiddenError)),
     (NoAnswer.REFUSED, (KeaError,)),
 )

@@ -43,7 +43,11 @@ _STILL = 0.2
 _IDLE = 20.0
 """Seconds after which we close an idle connection: before Kea does (30 s), so that no command meets a closing one."""
 
+_CONNECT = 0.9
+"""The part of a deadline that connecting may take."""
+
 _NO_WAY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.ETIMEDOUT})
+_TLS_ENDS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL")
 
 
@@ -163,6 +167,7 @@ class HttpTransport:
     ) -> None:
         self._url, auth = _without_user(url, credentials)
         self.name = str(self._url)
+        self._answered = False
         self._client = httpx.AsyncClient(
             auth=auth,
             verify=_tls(credentials) if self._url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -178,22 +183,37 @@ class HttpTransport:
         self, command: str, arguments: Mapping[str, Any] | None, service: str | None, deadline: float
     ) -> Reply:
         """Send a command once and return Kea's reply; *service* tells a Control Agent whom it is for."""
-        request = self._client.build_request("POST", self._url, content=encode(command, arguments, service))
+        # httpcore closes a half-made connection behind its own time-out and not behind a cancellation.
+        timeout = httpx.Timeout(None, connect=deadline * _CONNECT)
+        body = encode(command, arguments, service)
+        request = self._client.build_request("POST", self._url, content=body, timeout=timeout)
         try:
             async with asyncio.timeout(deadline):
-                status, body = await self._exchange(request)
-            check_status(status, body)
-            return decode(body)
+                status, answer = await self._exchange(request)
+            self._answered = True
+            check_status(status, answer)
+            return decode(answer)
         except TimeoutError:
             raise KeaTimeoutError(_too_late(self.name, command, deadline)) from None
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise _http_error(self.name, error) from error
+            raise self._translated(error) from error
         except KeaError as error:
             raise type(error)(f"{self.name}, {command}: {error}") from None
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+    def _translated(self, error: Exception) -> KeaError:
+        found = _http_error(self.name, error)
+        if self._answered or not isinstance(found, KeaOutcomeUnknownError):
+            return found
+        # Kea drops, without an alert, a TLS connection that it does not trust and a plain one to a TLS port.
+        if self._url.scheme == "https":
+            return KeaAuthenticationError(
+                f"{found}; it may want another certificate: look at client_cert and client_key"
+            )
+        return KeaOutcomeUnknownError(f"{found}; it may want https://")
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, bytes]:
         response = await self._client.send(request, stream=True)
@@ -262,9 +282,11 @@ def _unix_error(name: str, error: OSError) -> KeaError:
 
 
 def _http_error(name: str, error: Exception) -> KeaError:
+    if isinstance(error, httpx.ConnectTimeout):
+        return KeaUnreachableError(f"{name} did not take a connection in time; nothing was sent")
     causes = list(_causes(error))
     for cause in causes:
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _TLS_ENDS):
             return _tls_error(name, cause)
     if isinstance(error, httpx.ConnectError):
         return _connect_error(name, causes)

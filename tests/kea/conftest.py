@@ -1,0 +1,8 @@
+"""Fixtures for everything that speaks Kea."""
+
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

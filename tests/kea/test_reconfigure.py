@@ -1,0 +1,121 @@
+"""Configurations made out of a running one."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from keawatch.errors import KeaProtocolError
+from keawatch.kea.reconfigure import ReconfigureError, aside, recorded, redacted
+from tests.kea import replies
+from tests.kea.test_configuration import MINIMAL, with_ha
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = sorted({*one, *other})
+        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{path}/{key}")]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for index, (left, right) in pairs for found in differences(left, right, f"{path}/{index}")]
+    return [] if one == other else [f"{path}: {one} -> {other}"]
+
+
+@pytest.mark.parametrize("version", replies.VERSIONS)
+class TestCaptured:
+    def test_recorded_is_what_config_set_takes(self, version: str) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        made = recorded(arguments)
+        assert list(made) == ["Dhcp4"]
+        assert made["Dhcp4"] == arguments["Dhcp4"]
+        assert made["Dhcp4"] is not arguments["Dhcp4"]
+
+    def test_aside_changes_two_values_and_nothing_else(self, version: str) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        before = copy.deepcopy(arguments)
+        changed = differences(recorded(arguments), aside(arguments, "a"))
+        assert [line.rpartition("high-availability/0")[2] for line in changed] == [
+            "/peers/0/url: http://10.77.0.2:8765/ -> http://127.0.0.1:8765/",
+            f"/sync-leases: {True} -> {False}",
+        ]
+        assert arguments == before
+
+    def test_redacted_holds_no_password(self, version: str) -> None:
+        text = json.dumps(redacted(replies.arguments(f"{version}-config-get-a")))
+        assert "made-up" not in text
+        assert '"basic-auth-user": "ha"' in text
+
+
+class TestAside:
+    @pytest.mark.parametrize(
+        ("url", "moved"),
+        [
+            ("https://10.77.0.2:8765/", "https://127.0.0.1:8765/"),
+            ("http://[fd77::2]:8765/", "http://[::1]:8765/"),
+            ("http://10.77.0.2/", "http://127.0.0.1/"),
+        ],
+    )
+    def test_keeps_scheme_port_and_family(self, url: str, moved: str) -> None:
+        peers = [{"name": "a", "role": "primary", "url": url}]
+        made = aside(with_ha(MINIMAL | {"peers": peers}), "a", "3.0.4")
+        ha = made["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"][0]
+        assert ha["peers"][0]["url"] == moved
+
+    def test_of_several_relationships_moves_only_its_own(self) -> None:
+        other = copy.deepcopy(MINIMAL) | {"this-server-name": "hub"}
+        made = aside(with_ha(other, MINIMAL), "a", "3.0.4")
+        relationships = made["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"]
+        assert relationships[0] == other
+        assert relationships[1]["sync-leases"] is False
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            pytest.param({"Dhcp4": {}}, "has no HA hook", id="no hook"),
+            pytest.param(with_ha(MINIMAL | {"this-server-name": "x"}), "none of the 1 HA relationships", id="name"),
+            pytest.param(with_ha(MINIMAL, MINIMAL), "2 of the 2 HA relationships", id="twice"),
+            pytest.param(with_ha(MINIMAL | {"peers": []}), "not among the peers", id="no peer"),
+            pytest.param(
+                with_ha(MINIMAL | {"multi-threading": {"http-dedicated-listener": False}}), "Control Agent", id="agent"
+            ),
+            pytest.param(
+                with_ha(MINIMAL | {"peers": [{"name": "a", "url": "http://127.0.0.1:8765/"}]}), "already", id="loopback"
+            ),
+            pytest.param(
+                with_ha(MINIMAL | {"peers": [{"name": "a", "url": "http://10.0.0.1:port/"}]}),
+                "can't be read",
+                id="port",
+            ),
+        ],
+    )
+    def test_says_why_it_is_impossible(self, arguments: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ReconfigureError) as error:
+            aside(arguments, "a", "3.0.4")
+        assert sentence in str(error.value)
+
+    def test_2_2_has_no_listener_unless_it_says_so(self) -> None:
+        with pytest.raises(ReconfigureError, match="Control Agent"):
+            aside(with_ha(MINIMAL), "a", "2.2.0")
+
+    def test_a_configuration_without_a_hash_is_taken_for_2_2(self) -> None:
+        with pytest.raises(ReconfigureError, match="Control Agent"):
+            aside(with_ha(MINIMAL), "a")
+        assert aside(with_ha(MINIMAL) | {"hash": "F9"}, "a")
+
+    @pytest.mark.parametrize("arguments", [None, {}, {"Dhcp4": {"hooks-libraries": [3]}}, {"hash": "x"}])
+    def test_of_nonsense_is_a_kea_error(self, arguments: Any) -> None:
+        with pytest.raises((KeaProtocolError, ReconfigureError)):
+            aside(arguments, "a")
+
+
+class TestRedacted:
+    def test_replaces_passwords_wherever_they_are(self) -> None:
+        secret = {"hosts-databases": [{"password": "p", "user": "u"}], "x": {"db-password": "p", "secret": ["p"]}}
+        assert redacted(secret) == {
+            "hosts-databases": [{"password": "***", "user": "u"}],
+            "x": {"db-password": "***", "secret": "***"},
+        }
+
+    def test_leaves_names_of_password_files(self) -> None:
+        assert redacted({"basic-auth-password-file": "/etc/kea/ha"}) == {"basic-auth-password-file": "/etc/kea/ha"}

@@ -1,0 +1,150 @@
+"""
+Kills a pair in each of the ways that matter and lets keawatch heal it, with clients asking all through.
+
+Used by the tests at a short heartbeat, and by ``python -m tests.kea_pair.figures`` at the default one for the figures in
+the README.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.kea_pair.config import NARROW4, WIDE4
+from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, busy_storm
+from tests.kea_pair.watching import Keawatch, Wish
+
+TEN_MINUTES_AND_MORE = 660.0
+CLOCK_AHEAD = 90.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One healing: a Kea version, a cause of death, a strategy."""
+
+    version: str
+    cause: str
+    strategy: str
+    heartbeat: float = 2.0
+    leases: int = 0
+    rate: int = 20
+
+    def __str__(self) -> str:
+        """Return the case in a word."""
+        return f"{self.version}-{self.cause}-{self.strategy}"
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What became of a case."""
+
+    case: Case
+    exchanges: Exchanges
+    before: dict[str, Any]
+    """Status while keawatch held back or was about to act."""
+    after: dict[str, Any]
+    ends: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    explained: str
+    seconds: float
+    """From the moment at which healing was possible until keawatch says OK."""
+
+
+def spec_of(case: Case) -> PairSpec:
+    """Return the pair that a case needs."""
+    common: dict[str, Any] = {
+        "version": case.version,
+        "heartbeat_delay": case.heartbeat,
+        "max_response_delay": 6 * case.heartbeat,
+        "valid_lifetime": 4000,
+    }
+    if case.cause.startswith("subnets"):
+        common |= {"standby_subnets": (NARROW4,)}
+    if case.cause == "busy":
+        common |= {"max_rejected_lease_updates": 2}
+    old = case.cause.endswith("-old")
+    return PairSpec(**common, faketime=frozenset({"a", "b"} if old else {"b"}))
+
+
+def heal(lab: Lab, case: Case) -> Healed:
+    """Start the pair, the clients and keawatch; kill the pair, remove the cause, and wait until it is healed."""
+    pair = lab.pair(spec_of(case))
+    if case.leases:
+        pair.write_leases(case.leases)
+    pair.start()
+    pair.wait_normal(12 * case.heartbeat + 20)
+    watch = Keawatch(lab, pair, Wish(strategies=(case.strategy,), confirm_for=max(1.0, case.heartbeat / 2)))
+    watch.start()
+    watch.wait_for("OK", 20)
+    before, explained, clients = KILL[case.cause](case, pair, watch)
+    begun = time.monotonic()
+    after = watch.wait_for("OK", 16 * case.heartbeat + 40)
+    seconds = time.monotonic() - begun
+    time.sleep(1.0)
+    exchanges = clients.stop()
+    watch.stop()
+    return Healed(case, exchanges, before, after, watch.ends(), watch.history(), explained, seconds)
+
+
+def _asking(case: Case, pair: Pair) -> Any:
+    clients = pair.clients()
+    clients.start(case.rate, clients=5000)
+    time.sleep(1.0)
+    return clients
+
+
+def _old(case: Case, pair: Pair) -> None:
+    """Let the servers believe that more than ten minutes have passed since they terminated."""
+    if case.cause.endswith("-old"):
+        for node in pair.nodes:
+            node.skew(TEN_MINUTES_AND_MORE)
+
+
+def _by_clock(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], str, Any]:
+    """Set the standby's clock 90 s ahead until both are terminated, then right while both run."""
+    pair.standby.skew(CLOCK_AHEAD)
+    pair.wait_states("terminated", "terminated", 6 * case.heartbeat + 10)
+    watch.wait_for("TERMINATED_SKEW", 15)
+    time.sleep(2.0)
+    before, explained = watch.status(), watch.ask("explain").stdout
+    clients = _asking(case, pair)
+    if case.cause.endswith("-old"):
+        _old(case, pair)
+    else:
+        pair.standby.skew(0.0)
+    return before, explained, clients
+
+
+def _by_subnets(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], str, Any]:
+    """Let the standby refuse updates, its subnet being narrower, until both are terminated; then mend and reload it."""
+    clients = pair.clients()
+    clients.start(case.rate, clients=5000)
+    pair.wait_states("terminated", "terminated", 60)
+    watch.wait_for("TERMINATED_REJECTS", 15)
+    time.sleep(2.0)
+    before, explained = watch.status(), watch.ask("explain").stdout
+    _old(case, pair)
+    if case.cause.endswith("-old"):
+        time.sleep(2.0)
+    clients.stop()
+    clients = _asking(case, pair)
+    pair.standby.reload_config(subnets=(WIDE4,))
+    return before, explained, clients
+
+
+def _by_busy_storm(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], str, Any]:
+    """Send a thousand exchanges a second from three clients until updates meet at one address (Kea 2.6, four threads)."""
+    for _ in range(8):
+        busy_storm(pair)
+        if "terminated" in pair.states():
+            break
+    return watch.status(), watch.ask("explain").stdout, _asking(case, pair)
+
+
+KILL: dict[str, Callable[[Case, Pair, Keawatch], tuple[dict[str, Any], str, Any]]] = {
+    "clock": _by_clock,
+    "clock-old": _by_clock,
+    "subnets": _by_subnets,
+    "subnets-old": _by_subnets,
+    "busy": _by_busy_storm,
+}

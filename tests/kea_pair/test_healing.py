@@ -1,0 +1,82 @@
+"""A terminated pair of real Kea comes back to hot-standby by itself, from every cause, by both strategies."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from tests.kea_pair.healing import Case, Healed, heal
+from tests.kea_pair.lab import Lab
+
+VERSIONS = ("2.6", "3.0")
+STRATEGIES = ("cover", "reset")
+CAUSES = ("clock", "clock-old", "subnets", "subnets-old")
+
+
+@pytest.fixture(scope="module", params=CAUSES)
+def healed(request: pytest.FixtureRequest, possible: None) -> Iterator[dict[tuple[str, str], Healed]]:
+    """Heal the same death on both versions by both strategies, side by side."""
+    cases = [Case(version, request.param, strategy) for version in VERSIONS for strategy in STRATEGIES]
+    yield side_by_side(cases)
+
+
+def side_by_side(cases: list[Case]) -> dict[tuple[str, str], Healed]:
+    """Return what became of each case, all run at once, each in its own laboratory."""
+    with ExitStack() as stack, ThreadPoolExecutor(len(cases)) as pool:
+        labs = [stack.enter_context(Lab()) for _ in cases]
+        jobs = [pool.submit(heal, lab, case) for lab, case in zip(labs, cases, strict=True)]
+        failures = []
+        for job, lab, case in zip(jobs, labs, cases, strict=True):
+            if error := job.exception():
+                failures.append(f"{case}: {error} (logs: {lab.keep_logs(str(case))})")
+        if failures:
+            pytest.fail("\n".join(failures))
+        return {(case.version, case.strategy): job.result() for case, job in zip(cases, jobs, strict=True)}
+
+
+@pytest.mark.kea
+class TestATerminatedPair:
+    def test_comes_back_to_hot_standby(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for result in healed.values():
+            states = [server["state"] for server in result.after["servers"]]
+            assert states == ["hot-standby", "hot-standby"], result.case
+            assert result.after["redundant"], result.case
+
+    def test_is_served_by_the_primary_as_state_scopes_and_dhcp_state_agree(
+        self, healed: dict[tuple[str, str], Healed]
+    ) -> None:
+        for result in healed.values():
+            assert [server["serving"] for server in result.after["servers"]] == [True, False], result.case
+
+    def test_is_not_healed_while_its_cause_is_there(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for result in healed.values():
+            guard = "clock-skew" if result.case.cause.startswith("clock") else "subnets-differ"
+            assert guard in [held["guard"] for held in result.before["withheld"]], result.case
+
+    def test_has_its_cause_named_with_the_seconds_or_both_subnets(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for result in healed.values():
+            if result.case.cause.startswith("clock"):
+                assert result.before["diagnosis"]["code"] == "TERMINATED_SKEW"
+                assert any(f"{seconds} s" in result.explained for seconds in (89, 90, 91)), result.explained
+            else:
+                assert result.before["diagnosis"]["code"] == "TERMINATED_REJECTS"
+                assert "10.77." in result.explained, result.explained
+
+    def test_is_healed_by_the_strategy_that_was_allowed(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for result in healed.values():
+            assert result.ends[-1]["body"]["result"] == "ok", result.ends
+
+    def test_loses_fewer_exchanges_by_cover_than_by_reset(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for version in VERSIONS:
+            cover, reset = healed[version, "cover"], healed[version, "reset"]
+            print(f"{version} {cover.case.cause}: cover {cover.exchanges}; reset {reset.exchanges}")
+            assert cover.exchanges.lost < reset.exchanges.lost
+
+
+@pytest.mark.kea
+def test_a_pair_that_died_of_a_resource_busy_storm_is_healed(possible: None) -> None:
+    result = side_by_side([Case("2.6", "busy", "cover")])["2.6", "cover"]
+    assert [server["state"] for server in result.after["servers"]] == ["hot-standby", "hot-standby"]
+    assert any(end["body"]["result"] == "ok" for end in result.ends), os.linesep.join(map(str, result.ends))

@@ -1,0 +1,106 @@
+"""Runs keawatch itself beside a laboratory's pair, as a user would: a configuration file, the program, its commands."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.kea_pair.lab import Lab, LabError, Pair
+
+PROGRAM = Path(sys.executable).parent / "keawatch"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a test chooses of keawatch's configuration; times in seconds."""
+
+    autonomy: str = "auto"
+    strategies: tuple[str, ...] = ("cover", "reset")
+    interval: float = 0.5
+    confirm_for: float = 1.0
+    grace: float = 2.0
+    cooldown: float = 2.0
+    max_failures: int = 3
+    max_healings: int = 20
+
+
+class Keawatch:
+    """keawatch on the watcher host "w", with its state in the laboratory's folder."""
+
+    def __init__(self, lab: Lab, pair: Pair, wish: Wish | None = None) -> None:
+        self.lab = lab
+        self.pair = pair
+        self.folder = lab.folder / "keawatch"
+        self.folder.mkdir(exist_ok=True)
+        self.config = self.folder / "config.toml"
+        self.log = self.folder / "keawatch.log"
+        self._process: subprocess.Popen[str] | None = None
+        self.configure(wish or Wish())
+
+    def configure(self, wish: Wish) -> None:
+        """Write the configuration file."""
+        strategies = json.dumps(wish.strategies)
+        servers = "\n".join(
+            f'[[pair.server]]\nname = "{node.name}"\nsocket = "{node.socket_path}"\n' for node in self.pair.nodes
+        )
+        self.config.write_text(
+            f'[watch]\ninterval = {wish.interval}\nstate_dir = "{self.folder}/state"\n'
+            f'[http]\nlisten = "127.0.0.1:9745"\n'
+            f'[[pair]]\nname = "lan"\nservice = "dhcp{self.pair.spec.service}"\nautonomy = "{wish.autonomy}"\n'
+            f"strategies = {strategies}\nconfirm_for = {wish.confirm_for}\ngrace = {wish.grace}\n"
+            f"cooldown = {wish.cooldown}\nmax_failures = {wish.max_failures}\nmax_healings = {wish.max_healings}\n{servers}"
+        )
+
+    def start(self, *, crash: str | None = None) -> None:
+        """Run the daemon; with *crash* as ``tests.kea_pair.crashing`` takes it, it kills itself at that instant."""
+        command = [str(PROGRAM), "run", "-c", str(self.config)]
+        if crash:
+            command = [sys.executable, "-m", "tests.kea_pair.crashing", crash, *command[1:]]
+        with self.log.open("a") as log:
+            self._process = self.lab.popen("w", command, log)
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """Return the daemon's process."""
+        if self._process is None:
+            raise LabError("keawatch was not started")
+        return self._process
+
+    def stop(self) -> int:
+        """End the daemon as a service manager does, and return its exit status."""
+        self.process.terminate()
+        return self.process.wait(60)
+
+    def ask(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run one of keawatch's commands on the watcher host, its configuration given."""
+        command = self.lab.network.enter("w", [str(PROGRAM), arguments[0], "-c", str(self.config), *arguments[1:]])
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def status(self) -> dict[str, Any]:
+        """Return the pair as ``status --json`` tells it."""
+        asked = self.ask("status", "--json")
+        if not asked.stdout:
+            raise LabError(f"status printed nothing; it said: {asked.stderr}")
+        pair: dict[str, Any] = json.loads(asked.stdout)["pairs"][0]
+        return pair
+
+    def wait_for(self, code: str, deadline: float) -> dict[str, Any]:
+        """Wait at most so many seconds until ``status`` has this diagnosis."""
+        until = time.monotonic() + deadline
+        while (seen := self.status())["diagnosis"]["code"] != code:
+            if time.monotonic() > until:
+                raise LabError(f"keawatch says {seen['diagnosis']}, not {code}, after {deadline} s")
+            time.sleep(0.2)
+        return seen
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the journal."""
+        entries: list[dict[str, Any]] = json.loads(self.ask("history", "--json", "--limit", "10000").stdout)["entries"]
+        return entries
+
+    def ends(self) -> list[dict[str, Any]]:
+        """Return what became of each plan, oldest first."""
+        return [entry for entry in self.history() if entry["kind"] == "end"]
