@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,37 +42,56 @@ class Kea:
         return [message["command"] for message in self.told]
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def listening(serve: Serve, start: Callable[[Serve], Awaitable[asyncio.Server]]) -> AsyncIterator[asyncio.Server]:
+    """Serve until the end, and leave no connection behind."""
+    tasks: set[asyncio.Future[None]] = set()
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(serve(reader, writer))
+        tasks.add(task)
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await task
+        writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    server = await start(tracked)
+    try:
+        yield server
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def on_unix(path: Path, answer: Answer, *, closes: bool = True) -> AsyncIterator[str]:
     """Listen at a control socket, one command a connection, as Kea does."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = answer(await _message(reader))
-        if body is None:
+        if body is not None:
+            writer.write(body)
+            await writer.drain()
+        if body is None or not closes:
             await reader.read()
-            writer.close()
-            return
-        writer.write(body)
-        await writer.drain()
-        if not closes:
-            await reader.read()
-        writer.close()
 
-    server = await asyncio.start_unix_server(serve, path)
-    try:
+    async with listening(serve, lambda tracked: asyncio.start_unix_server(tracked, path)):
         yield str(path)
-    finally:
-        server.close()
 
 
 async def _message(reader: asyncio.StreamReader) -> dict[str, Any]:
     body = b""
     while True:
         body += await reader.read(1 << 16)
-        try:
+        with suppress(ValueError):
             return dict(json.loads(body))
-        except ValueError:
-            continue
 
 
 @asynccontextmanager
@@ -91,13 +111,9 @@ async def on_http(answer: Callable[[int, bytes], bytes | None], **tls: Any) -> A
                 break
             writer.write(response)
             await writer.drain()
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, **tls)
-    try:
+    async with listening(serve, lambda tracked: asyncio.start_server(tracked, "127.0.0.1", 0, **tls)) as server:
         yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:

@@ -182,7 +182,7 @@ class TestTwoAddresses:
         hung.hangs = True
         seen = await server(hung, restricted(Kea("3.0"))).observe(0.9)
         assert seen.state is HaState.HOT_STANDBY
-        assert said(seen).note == f"{SOCKET} hangs; {LISTENER}, which has not said yet what it is, answered"
+        assert said(seen).note == f"{SOCKET} hangs; {LISTENER} (not asked yet what it is) answered"
         assert seen.seconds < 0.6
 
     async def test_where_the_first_fails_the_second_is_asked_at_once(self) -> None:
@@ -192,7 +192,7 @@ class TestTwoAddresses:
         await one.refresh_facts()
         seen = await one.observe(3)
         assert said(seen).note == (
-            f"the control socket may not be opened; HA listener {LISTENER}, which restricts commands, answered"
+            f"the control socket may not be opened; HA listener {LISTENER} (restricts commands) answered"
         )
         assert seen.seconds < 0.5
 
@@ -271,7 +271,7 @@ class TestFacts:
         await one.refresh_facts()
         assert one.facts.version is None
         assert one.facts.subnets is None
-        assert one.facts.addresses == (f"HA listener {LISTENER}, which restricts commands",)
+        assert one.facts.addresses == (f"HA listener {LISTENER} (restricts commands)",)
         assert "lease4-get-page" in one.facts.commands
         assert not {"config-get", "ha-sync", "ha-sync-complete-notify"} & one.facts.commands
 
@@ -326,10 +326,23 @@ class TestFacts:
         await server(transport).refresh_facts(0.3)
         assert loop.time() - begun < 1
 
+    async def test_one_address_that_hangs_does_not_keep_another_s_facts_away(self) -> None:
+        hung = FakeTransport(LISTENER, Kea("3.0"))
+        hung.hangs = True
+        one = server(hung, FakeAgent(AGENT, Kea("3.0")))
+        await one.refresh_facts(0.6)
+        assert one.facts.leases == 39
+
     async def test_a_configuration_nobody_understands_is_said_with_the_next_answer(self) -> None:
         one = server(FakeTransport(SOCKET, Kea("3.0", config_get={"result": 0, "arguments": {"Dhcp6": {}}})))
         await one.refresh_facts()
         assert said(await one.observe(2)).note == "a is a dhcp6 server, and the pair's service is dhcp4"
+
+    @pytest.mark.parametrize("reply", [{"result": 1, "text": "no"}, {"result": 0, "arguments": {"Dhcp4": [3]}}])
+    async def test_a_configuration_that_can_t_be_had_spoils_nothing_else(self, reply: Any) -> None:
+        one = server(FakeTransport(SOCKET, Kea("3.0", config_get=reply)))
+        await one.refresh_facts()
+        assert (one.facts.version, one.facts.ha, one.facts.leases) == ("3.0.4", None, 39)
 
     async def test_no_password_stays(self) -> None:
         one = server(FakeTransport(SOCKET, Kea("3.0")))
@@ -424,9 +437,20 @@ class TestSend:
         one = server(first, restricted(spare))
         await one.refresh_facts()
         first.error = error
-        with pytest.raises(type(error), match="whether ha-reset was carried out is unknown"):
+        unknown = (KeaTimeoutError, KeaOutcomeUnknownError)
+        with pytest.raises(unknown, match="whether ha-reset was carried out is unknown"):
             await one.send("ha-reset", deadline=2)
         assert "ha-reset" not in spare.commands
+
+    async def test_after_an_unknown_outcome_the_configuration_is_doubted(self) -> None:
+        transport = FakeTransport(SOCKET, Kea("3.0"))
+        one = server(transport)
+        await one.refresh_facts()
+        assert not one.facts_wanted
+        transport.error = KeaTimeoutError("late")
+        with pytest.raises(KeaTimeoutError):
+            await one.send("config-set", {"Dhcp4": {}}, deadline=2)
+        assert one.facts_wanted
 
     @pytest.mark.parametrize(
         "error", [KeaConnectionError("refused"), KeaDaemonDeadError("dead"), KeaAuthenticationError("denied")]
@@ -469,7 +493,7 @@ class TestSend:
         with pytest.raises(KeaForbiddenError) as error:
             await one.send("config-set", {"Dhcp4": {}}, deadline=2)
         assert str(error.value) == (
-            f"b takes config-set at none of its addresses (HA listener {LISTENER}, which restricts commands); "
+            f"b takes config-set at none of its addresses (HA listener {LISTENER} (restricts commands)); "
             "give keawatch its control socket or a Control Agent"
         )
         with pytest.raises(KeaForbiddenError):
@@ -487,7 +511,7 @@ class TestSend:
         transport = FakeTransport(SOCKET, Kea("3.0"))
         transport.hangs = True
         begun = loop.time()
-        with pytest.raises(KeaTimeoutError):
+        with pytest.raises(KeaUnreachableError, match="did not say within"):
             await server(transport).send("ha-reset", deadline=0.3)
         assert loop.time() - begun < 1
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -28,7 +29,7 @@ from keawatch.kea.protocol import (
 )
 from keawatch.kea.transport import Address, Credentials, HttpTransport, UnixTransport, open_transports
 from tests.kea import replies
-from tests.kea.servers import Kea, http, on_http, on_unix
+from tests.kea.servers import Kea, http, listening, on_http, on_unix
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ class TestUnix:
         loop = asyncio.get_running_loop()
         async with on_unix(tmp_path / "s", lambda _: None) as path:
             begun = loop.time()
-            with pytest.raises(KeaTimeoutError, match="did not answer status-get within 0.2 s"):
+            with pytest.raises(KeaTimeoutError, match=r"did not answer status-get within 0\.2 s"):
                 await UnixTransport(path).send("status-get", None, None, 0.2)
             assert loop.time() - begun < 1
 
@@ -98,7 +99,7 @@ class TestUnix:
             await UnixTransport(str(tmp_path / ("x" * 200))).send("status-get", None, None, 1)
 
 
-def mocked(handler: Callable[[httpx.Request], httpx.Response], **credentials: str) -> HttpTransport:
+def mocked(handler: Callable[[httpx.Request], httpx.Response], **credentials: Any) -> HttpTransport:
     return HttpTransport("http://10.77.0.2:8000/", Credentials(**credentials), httpx.MockTransport(handler))
 
 
@@ -193,6 +194,12 @@ class TestHttp:
                 await server.send("status-get", None, "dhcp4", 2)
             await server.aclose()
 
+    async def test_a_tls_connection_that_is_dropped_may_want_a_certificate(self, certificates: Path) -> None:
+        # So Kea treats clients without one, and says nothing.
+        async with on_http(lambda *_: b"", ssl=server_side(certificates, "here")) as port:
+            with pytest.raises(KeaAuthenticationError, match="look at client_cert and client_key"):
+                await over_tls(port, Credentials(ca_file=str(certificates / "ca.pem")))
+
     async def test_what_is_not_http(self) -> None:
         async with on_http(lambda *_: b"SSH-2.0-OpenSSH_9.9\r\n\r\n") as port:
             server = HttpTransport(f"http://127.0.0.1:{port}/")
@@ -205,7 +212,7 @@ class TestHttp:
         async with on_http(lambda *_: None) as port:
             server = HttpTransport(f"http://127.0.0.1:{port}/")
             begun = loop.time()
-            with pytest.raises(KeaTimeoutError, match="did not answer status-get within 0.2 s"):
+            with pytest.raises(KeaTimeoutError, match=r"did not answer status-get within 0\.2 s"):
                 await server.send("status-get", None, "dhcp4", 0.2)
             assert loop.time() - begun < 1
             await server.aclose()
@@ -217,12 +224,11 @@ class TestHttp:
                 writer.write(b" ")
                 await asyncio.sleep(0.05)
 
-        listener = await asyncio.start_server(trickle, "127.0.0.1", 0)
-        server = HttpTransport(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/")
-        with pytest.raises(KeaTimeoutError):
-            await server.send("status-get", None, "dhcp4", 0.3)
-        await server.aclose()
-        listener.close()
+        async with listening(trickle, lambda serve: asyncio.start_server(serve, "127.0.0.1", 0)) as listener:
+            server = HttpTransport(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/")
+            with pytest.raises(KeaTimeoutError):
+                await server.send("status-get", None, "dhcp4", 0.3)
+            await server.aclose()
 
     async def test_refuses_a_reply_without_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(transport, "MOST_BYTES", 1000)
@@ -288,7 +294,7 @@ class TestTls:
 
     async def test_an_unknown_authority(self, certificates: Path) -> None:
         async with on_http(lambda *_: http(b'{"result":0}'), ssl=server_side(certificates, "here")) as port:
-            with pytest.raises(KeaAuthenticationError, match="not trusted .* set ca_file"):
+            with pytest.raises(KeaAuthenticationError, match=r"not trusted .* set ca_file"):
                 await over_tls(port, Credentials())
 
     async def test_another_name_unless_names_are_not_looked_at(self, certificates: Path) -> None:
@@ -316,9 +322,23 @@ class TestTls:
                 await over_tls(port, Credentials(ca_file=authority))
 
     async def test_a_server_without_tls(self) -> None:
-        async with on_http(lambda *_: http(b'{"result":0}')) as port:
-            with pytest.raises((KeaProtocolError, KeaAuthenticationError)):
-                await asyncio.wait_for(over_tls(port, Credentials()), 6)
+        async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(100)
+            writer.write(http(replies.raw("3.0-http-unauthorized-401"), "400 Bad Request"))
+            await writer.drain()
+
+        async with listening(plain, lambda serve: asyncio.start_server(serve, "127.0.0.1", 0)) as listener:
+            with pytest.raises(KeaProtocolError, match="does not speak TLS"):
+                await over_tls(listener.sockets[0].getsockname()[1], Credentials())
+
+    async def test_a_handshake_that_hangs_leaves_nothing_open(self) -> None:
+        # A frozen server still takes connections: its kernel does.
+        async with on_http(lambda *_: None) as port:
+            server = HttpTransport(f"https://127.0.0.1:{port}/")
+            for _ in range(3):
+                with pytest.raises((KeaUnreachableError, KeaTimeoutError)):
+                    await server.send("status-get", None, "dhcp4", 0.2)
+            await server.aclose()
 
     def test_files_that_can_t_be_used_are_named(self, tmp_path: Path) -> None:
         missing = str(tmp_path / "ca.pem")

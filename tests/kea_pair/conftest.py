@@ -3,6 +3,7 @@ Fixtures of the tests that run real Kea.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
@@ -60,7 +61,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab() as opened:
         yield opened
         if any(report.failed for report in request.node.stash.get(REPORTS, [])):
-            kept = opened.keep_logs(request.node.name.replace("/", "_"))
+            kept = opened.keep_logs(re.sub(r"[^\w.-]+", "_", request.node.name))
             request.config.stash[KEPT].append(f"{request.node.nodeid}: Kea's logs are in {kept}")
 
 

@@ -8,6 +8,7 @@ import argparse
 import time
 
 from tests.kea_pair.lab import Lab, LabError, Pair, PairSpec
+from tests.kea_pair.pair import START_SECONDS
 from tests.kea_pair.roots import SUITES
 
 
@@ -69,14 +70,14 @@ def _describe(lab: Lab, pair: Pair) -> None:
 
 
 def _stay(pair: Pair, options: argparse.Namespace) -> None:
-    until = time.monotonic() + options.seconds
     clients = pair.clients()
     if options.rate:
         clients.start(options.rate)
     if options.skew_cycle:
-        pair.wait_normal(options.seconds)
+        pair.wait_normal(6 * options.heartbeat + START_SECONDS)
         _skew_cycle(pair, 3 * options.heartbeat + 5)
     seen = None
+    until = time.monotonic() + options.seconds
     while time.monotonic() < until:
         if (states := pair.states()) != seen:
             print(f"{time.strftime('%H:%M:%S')} {states[0]} / {states[1]}", flush=True)

@@ -24,8 +24,8 @@ from keawatch.errors import (
 )
 from keawatch.kea.configuration import dhcp_part, read_config
 from keawatch.kea.fields import Fields
-from keawatch.kea.places import Place, is_reading
-from keawatch.kea.protocol import KeaOutcomeUnknownError, Reply
+from keawatch.kea.places import Kind, Place, is_reading
+from keawatch.kea.protocol import KeaOutcomeUnknownError, KeaUnreachableError, Reply
 from keawatch.kea.race import Race, race, silence
 from keawatch.kea.status import Asked, read_lease_statistics, read_lease_table, read_status
 from keawatch.kea.transport import Transport
@@ -42,6 +42,8 @@ _INSIDE = 0.95
 
 _JITTER = 1.5
 """Seconds by which a moment may seem to move because Kea counts ``uptime`` and ``reload`` in whole ones."""
+
+_UNKNOWN = (KeaTimeoutError, KeaOutcomeUnknownError)
 
 _RECONFIGURES = frozenset({"config-set", "config-reload"})
 
@@ -167,7 +169,8 @@ class KeaServer:
         self.facts_wanted = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline):
-                await self._probe([place for place in self._places if not place.fresh], until)
+                # Half, so that one address that hangs leaves time for what another can tell.
+                await self._probe(_monotonic() + deadline / 2)
                 await self._refresh_config(until)
                 await self._refresh_leases(until)
         self.facts = replace(
@@ -182,17 +185,19 @@ class KeaServer:
         if not self._accepts("config-get"):
             return
         self._complaint = None
-        try:
-            fingerprint = await self._fingerprint(until)
-            if fingerprint is None or fingerprint != self._config_hash:
-                ha, subnets = await self._config(until)
-                self.facts = replace(self.facts, ha=ha, subnets=subnets)
-                self._config_hash = fingerprint
-            self._recognise()
-        except KeaProtocolError as error:
-            self._complaint = str(error)
-        except KeaError:
-            self.facts_wanted = self.facts.ha is None
+        with contextlib.suppress(KeaError):
+            try:
+                await self._reread_config(until)
+            except KeaProtocolError as error:
+                self._complaint = str(error)
+
+    async def _reread_config(self, until: float) -> None:
+        fingerprint = await self._fingerprint(until)
+        if fingerprint is None or fingerprint != self._config_hash:
+            ha, subnets = await self._config(until)
+            self.facts = replace(self.facts, ha=ha, subnets=subnets)
+            self._config_hash = fingerprint
+        self._recognise()
 
     async def _fingerprint(self, until: float) -> str | None:
         if not self._accepts("config-hash-get"):
@@ -243,7 +248,8 @@ class KeaServer:
         """
         Deliver a command once and return Kea's answer.
 
-        Another address is tried only where it is certain that the command did not arrive or was refused unread.
+        Another address is tried only where it is certain that the command did not arrive or was refused unread. Whether it was
+        carried out is unknown after a KeaTimeoutError or KeaOutcomeUnknownError; after any other KeaError it was not.
         """
         until = _monotonic() + deadline
         failures: list[KeaError] = []
@@ -251,16 +257,23 @@ class KeaServer:
             if failures and _monotonic() >= until:
                 break
             try:
-                reply = await place.tell(command, arguments, until - _monotonic())
-            except (KeaTimeoutError, KeaOutcomeUnknownError, KeaProtocolError) as error:
-                raise type(error)(f"{error}; whether {command} was carried out is unknown") from error
+                return await self._tell(place, command, arguments, until)
+            except _UNKNOWN:
+                raise
             except (KeaConnectionError, KeaForbiddenError, KeaAuthenticationError) as error:
                 failures.append(error)
-            else:
-                if command in _RECONFIGURES:
-                    self._doubt()
-                return reply
         raise self._nowhere(command, failures)
+
+    async def _tell(self, place: Place, command: str, arguments: Mapping[str, Any] | None, until: float) -> Reply:
+        try:
+            return await place.tell(command, arguments, until - _monotonic())
+        except KeaTimeoutError as error:
+            raise KeaTimeoutError(f"{error}; whether {command} was carried out is unknown") from error
+        except (KeaOutcomeUnknownError, KeaProtocolError) as error:
+            raise KeaOutcomeUnknownError(f"{error}; whether {command} was carried out is unknown") from error
+        finally:
+            if command in _RECONFIGURES:
+                self._doubt()
 
     def route(self, command: str) -> str:
         """Return the address that *command* would go to, with its kind; KeaForbiddenError when none is known to take it."""
@@ -271,9 +284,11 @@ class KeaServer:
 
     async def _takers(self, command: str, until: float) -> list[Place]:
         if not self._accepts(command):
-            failures = await self._probe([place for place in self._places if not place.fresh], until)
+            failures = await self._probe(until)
             if failures and not self._accepts(command):
-                raise self._nowhere(command, failures)
+                error = self._nowhere(command, failures)
+                # Only the question what is taken there was lost, not the command.
+                raise KeaUnreachableError(str(error)) if isinstance(error, _UNKNOWN) else error
         return self._ordered(command)
 
     def _ordered(self, command: str) -> list[Place]:
@@ -282,9 +297,9 @@ class KeaServer:
     def _accepts(self, command: str) -> bool:
         return any(place.accepts(command) for place in self._places)
 
-    async def _probe(self, places: Sequence[Place], until: float) -> list[KeaError]:
+    async def _probe(self, until: float) -> list[KeaError]:
         remaining = until - _monotonic()
-        asked = await asyncio.gather(*(_bounded(place, remaining) for place in places))
+        asked = await asyncio.gather(*(_bounded(place, remaining) for place in self._places if not place.fresh))
         return [error for error in asked if error]
 
     def _nowhere(self, command: str, failures: Sequence[KeaError]) -> KeaError:
@@ -294,9 +309,14 @@ class KeaServer:
             kind = KeaProtocolError if isinstance(telling[0], KeaCommandError) else type(telling[0])
             return kind(f"{begin}: {'; '.join(str(error) for error in failures)}")
         places = "; ".join(place.describe() for place in self._places) or "none is configured"
-        return KeaForbiddenError(
-            f"{begin} ({places}); give the server's control socket, or load the hook it belongs to"
-        )
+        return KeaForbiddenError(f"{begin} ({places}); {self._advice()}")
+
+    def _advice(self) -> str:
+        if not all(place.found for place in self._places):
+            return "it may at one that has not answered yet"
+        if any(place.found and place.found.kind is Kind.LISTENER for place in self._places):
+            return "give keawatch its control socket or a Control Agent"
+        return "load the hook the command belongs to"
 
 
 def _monotonic() -> float:

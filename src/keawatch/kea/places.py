@@ -137,8 +137,8 @@ class Place:
     def describe(self) -> str:
         """Return what answers at the address, and the address."""
         if self.found is None:
-            return f"{self.name}, which has not said yet what it is"
-        return f"{self.found.kind} {self.name}{', which restricts commands' if self.found.restricted else ''}"
+            return f"{self.name} (not asked yet what it is)"
+        return f"{self.found.kind} {self.name}{' (restricts commands)' if self.found.restricted else ''}"
 
     def recognise(self, listener_url: str) -> None:
         """Know an open HA listener by the server's own URL in its HA configuration: it answers as an HTTP socket does."""

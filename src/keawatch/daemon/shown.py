@@ -1,0 +1,255 @@
+"""
+Makes the JSON that other programs may rely on (DESIGN.md section 4) of what a pair's loop knows.
+
+Pure: the API, the command line and the status page show the same values, and so the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from keawatch.core.codes import Diagnosis
+from keawatch.core.decision import Decision
+from keawatch.core.facts import role_of
+from keawatch.core.model import Attempt, Observation, Pause, ServerStatus, Silence, Snapshot
+from keawatch.core.plan import Plan
+from keawatch.daemon.journal import Entry
+from keawatch.daemon.jsonable import jsonable
+from keawatch.daemon.loop import PairView
+from keawatch.daemon.performer import PlanOutcome
+
+Json = dict[str, Any]
+
+
+def status(views: Iterable[PairView]) -> Json:
+    """Return the document of ``status --json``."""
+    return {"pairs": [pair(view) for view in views]}
+
+
+def pair(view: PairView) -> Json:
+    """Return one pair as it stands."""
+    decision = view.decision
+    return {
+        "name": view.name,
+        "service": view.service,
+        "mode": decision.mode.value,
+        "autonomy": view.policy.autonomy.value,
+        "serving": decision.serving,
+        "redundant": decision.redundant,
+        "diagnosis": _diagnosis(decision.diagnosis),
+        "also": [_diagnosis(diagnosis) for diagnosis in decision.also],
+        "plan": _plan_shown(view),
+        "withheld": jsonable(decision.withheld),
+        "paused": paused(pause_in_force(view)),
+        "last_outcome": outcome(view.outcome) if view.outcome else None,
+        "trouble": view.trouble,
+        "seen_at": jsonable(view.snapshot.taken_at),
+        "servers": [_server(view.snapshot, observation) for observation in view.snapshot],
+    }
+
+
+def operator_plan(view: PairView, decision: Decision) -> Json:
+    """Return a pair with the plan that a person who asks for healing now would get."""
+    return pair(replace(view, decision=decision))
+
+
+def outcome(ended: PlanOutcome) -> Json:
+    """Return the document of ``heal --json``; an interrupted plan did not reach its end, and so has failed."""
+    return {
+        "plan_id": ended.plan.id,
+        "result": "failed" if ended.result == "interrupted" else ended.result,
+        "code": ended.plan.code,
+        "strategy": ended.plan.strategy,
+        "reason": ended.reason,
+        "steps": [jsonable(report) for report in ended.steps],
+        "announced_pause": ended.plan.announced_pause,
+        "measured_pause": ended.measured_pause,
+        "started_at": jsonable(ended.started_at),
+        "ended_at": jsonable(ended.ended_at),
+        # No plan of this version writes or deletes leases itself, and so there is nothing to undo.
+        "written": 0,
+        "deleted": 0,
+        "run": None,
+    }
+
+
+def paused(pause: Pause | None) -> Json | None:
+    """Return a pause, or None where there is none."""
+    return None if pause is None else dict(jsonable(pause))
+
+
+def pause_in_force(view: PairView) -> Pause | None:
+    """Return the pause that holds at the newest look; one that has run out does not."""
+    pause = view.history.pause
+    return pause if pause and (pause.until is None or pause.until > view.history.now) else None
+
+
+def attempt_under_way(view: PairView) -> Attempt | None:
+    """Return the attempt that is being carried out, or None."""
+    # Only the newest can be: an older one without an end was cut off by the death of a keawatch.
+    newest = view.history.attempts[-1] if view.history.attempts else None
+    return newest if newest and newest.ended_at is None else None
+
+
+def plan_json(plan: Plan) -> Json:
+    """Return a plan without what only the performer needs."""
+    return {
+        "id": plan.id,
+        "strategy": plan.strategy,
+        "code": plan.code,
+        "summary": plan.summary,
+        "announced_pause": plan.announced_pause,
+        "steps": [
+            {"key": step.key, "title": step.title, "order": str(step.order) if step.order else None}
+            for step in plan.steps
+        ],
+    }
+
+
+def _plan_shown(view: PairView) -> Json | None:
+    running, plan = attempt_under_way(view), view.decision.plan
+    if running:
+        known = plan_json(plan) if plan and plan.id == running.plan_id else _plan_of(running, plan)
+        return {**known, "act": True, "under_way": True, "step": view.step}
+    if plan is None:
+        return None
+    return {**plan_json(plan), "act": view.decision.act, "under_way": False, "step": None}
+
+
+def _plan_of(running: Attempt, plan: Plan | None) -> Json:
+    """Return what an attempt tells of its plan, since the pair by now looks as if it needed another plan or none."""
+    alike = plan is not None and (plan.code, plan.strategy) == (running.code, running.strategy)
+    return {
+        "id": running.plan_id,
+        "strategy": running.strategy,
+        "code": running.code,
+        "summary": f"Under way since {running.started_at:%H:%M:%S} UTC, begun by {_by(running.by)}.",
+        "announced_pause": plan.announced_pause if plan and alike else 0.0,
+        "steps": [],
+    }
+
+
+def _by(by: str) -> str:
+    return "keawatch itself" if by == "auto" else f"the {by}"
+
+
+def _diagnosis(diagnosis: Diagnosis) -> Json:
+    return dict(jsonable(diagnosis))
+
+
+def _server(snapshot: Snapshot, seen: Observation) -> Json:
+    role = role_of(seen, snapshot.partner_of(seen.server))
+    return {
+        "name": seen.server,
+        "role": role.value if role else None,
+        "state": seen.state.value if seen.state else None,
+        "serving": seen.serves,
+        "answer": seen.answer.kind.value if isinstance(seen.answer, Silence) else "ok",
+        "kea_version": seen.facts.version,
+        "clock_skew": clock_skew(snapshot, seen.server),
+        "leases": seen.facts.leases,
+        "scopes": list(seen.scopes),
+        "dhcp": _dhcp(seen),
+        "addresses": list(seen.facts.addresses),
+        "note": seen.answer.note if isinstance(seen.answer, ServerStatus) else seen.answer.detail or None,
+    }
+
+
+def clock_skew(snapshot: Snapshot, server: str) -> float | None:
+    """Return *server*'s clock minus its partner's in seconds, or None where either is unknown."""
+    skew = snapshot.clock_skew
+    if skew is None:
+        return None
+    # "+ 0.0" turns -0.0 into 0.0.
+    return round(skew if snapshot.second.server == server else -skew, 1) + 0.0
+
+
+def _dhcp(seen: Observation) -> Json | None:
+    """Return whether DHCP is switched on and which origins have switched it off; None where Kea does not tell."""
+    if seen.status is None or seen.status.dhcp is None:
+        return None
+    return {"enabled": not seen.status.switched_off, "switched_off_by": list(seen.origins)}
+
+
+# --- the journal, in words
+
+
+def history(entries: Iterable[Entry]) -> Json:
+    """Return the document of ``history --json``."""
+    return {"entries": [_entry(entry) for entry in entries]}
+
+
+def _entry(entry: Entry) -> Json:
+    return {
+        "number": entry.number,
+        "at": jsonable(entry.at),
+        "pair": entry.pair,
+        "kind": entry.kind,
+        "plan": entry.plan,
+        "text": _text(entry),
+        # A snapshot is for replay, which reads the journal itself; here it would bury the rest.
+        "body": {key: value for key, value in entry.body.items() if key != "snapshot"},
+    }
+
+
+def _text(entry: Entry) -> str:
+    words = _WORDS.get(entry.kind)
+    try:
+        text = words(entry.body) if words else ""
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # Another version of keawatch may have written it; an entry that can't be read must not hide the others.
+        text = ""
+    return text or ", ".join(
+        f"{key}={value}" for key, value in entry.body.items() if not isinstance(value, dict | list)
+    )
+
+
+def _diagnosis_words(body: Mapping[str, Any]) -> str:
+    found = body["decision"]["diagnosis"]
+    seen = [f"{server['server']} {_word(server['answer'])}" for server in _both(body.get("snapshot"))]
+    return f"{found['code']}: {found['sentence']}" + (f" [{', '.join(seen)}]" if seen else "")
+
+
+def _both(snapshot: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    return [snapshot["first"], snapshot["second"]] if snapshot else []
+
+
+def _word(answer: Mapping[str, Any]) -> str:
+    """Return what ``Observation.word`` was."""
+    if "kind" in answer:
+        return str(answer["kind"])
+    return str(answer["ha"]["state"]) if answer["ha"] else "no-ha"
+
+
+def _plan_words(body: Mapping[str, Any]) -> str:
+    plan = body["plan"]
+    return f"{plan['strategy']} against {plan['code']}, by {_by(body.get('by', 'auto'))}: {plan['summary']}"
+
+
+def _done_words(body: Mapping[str, Any]) -> str:
+    heard = body.get("seen") or body.get("reply")
+    return f"{body['title']}: {body['result']} after {body['seconds']:.1f} s" + (f" ({heard})" if heard else "")
+
+
+def _end_words(body: Mapping[str, Any]) -> str:
+    return f"{body['result']}: {body['reason']}; {body['measured_pause']:.1f} s without service"
+
+
+def _pause_words(body: Mapping[str, Any]) -> str:
+    until = f"until {body['until'][:16].replace('T', ' ')} UTC" if body["until"] else "until resumed"
+    return f"by {body['owner']}, {until}" + (f": {body['reason']}" if body["reason"] else "")
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "diagnosis": _diagnosis_words,
+    "plan": _plan_words,
+    "step": lambda body: f"sends {body['order']}",
+    "done": _done_words,
+    "undone": lambda body: f"puts back: {body['order']}",
+    "end": _end_words,
+    "pause": _pause_words,
+    "resume": lambda _: "healing goes on as autonomy says",
+    "ack": lambda body: f"the breaker was acknowledged by {body['owner']}",
+}

@@ -1,0 +1,300 @@
+"""Prometheus is told what is known, and nothing that is not."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from keawatch.core.codes import Code
+from keawatch.core.model import Attempt, HaState, NoAnswer, Observation, Pause, ServerStatus
+from keawatch.core.policy import Autonomy, Policy
+from keawatch.daemon.loop import PairView
+from keawatch.daemon.metrics import Metrics
+from keawatch.daemon.performer import StepReport
+from tests.builders import PLAN, answering, at, healthy, outcome, silent, snapshot, view
+
+RULES = Path(__file__).parents[2] / "alerts" / "keawatch.rules.yml"
+
+
+def after(*views: PairView) -> Metrics:
+    metrics = Metrics()
+    for one in views:
+        metrics.rounded(one)
+    return metrics
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    pair = {} if name == "keawatch_build_info" else {"pair": "lan", "service": "dhcp4"}
+    return metrics.registry.get_sample_value(name, {**pair, **labels})
+
+
+def restarted(seen: Observation, pid: int) -> Observation:
+    assert isinstance(seen.answer, ServerStatus)
+    return replace(seen, answer=replace(seen.answer, pid=pid))
+
+
+def everything() -> Metrics:
+    """Return metrics in which every family has at least one sample."""
+    sick = [snapshot(HaState.TERMINATED, HaState.TERMINATED, seconds=s) for s in (0, 2)]
+    metrics = after(
+        view(healthy(), pause=Pause(at(), at(600), "upgrade", "eva")),
+        view(healthy(), *sick, pause=Pause(at(), at(600), "upgrade", "eva")),
+    )
+    step = PLAN.steps[0]
+    metrics.stepped(view(*sick), step, StepReport(step.key, step.title, "b: ha-reset", "done"))
+    metrics.ended(view(*sick, pause=Pause(at(), at(600), "upgrade", "eva")), outcome())
+    return metrics
+
+
+def test_healthy_pair() -> None:
+    metrics = after(view())
+
+    assert value(metrics, "keawatch_pair_redundant") == 1
+    assert value(metrics, "keawatch_pair_serving") == 1
+    assert value(metrics, "keawatch_up", server="a") == 1
+    assert value(metrics, "keawatch_diagnosis_active", code="OK", severity="ok") == 1
+    assert value(metrics, "keawatch_leases", server="b", state="assigned") == 1200
+    assert value(metrics, "keawatch_dhcp_service_enabled", server="a") == 1
+    assert value(metrics, "keawatch_last_loop_timestamp_seconds") == at().timestamp()
+    assert value(metrics, "keawatch_pair_info", mode="hot-standby", autonomy="auto") == 1
+    assert value(metrics, "keawatch_server_info", server="b", role="standby", kea_version="2.6.3") == 1
+
+
+def test_state_is_one_hot() -> None:
+    metrics = after(view(snapshot(HaState.TERMINATED, HaState.WAITING)))
+
+    states = {state: value(metrics, "keawatch_ha_state", server="a", state=state) for state in HaState}
+
+    assert {state for state, number in states.items() if number} == {HaState.TERMINATED}
+    assert None not in states.values()
+
+
+def test_server_without_an_answer_is_unavailable_and_nothing_is_guessed_of_it() -> None:
+    metrics = after(view(healthy()), view(healthy(), snapshot(HaState.PARTNER_DOWN, silent("b"), seconds=2)))
+
+    assert value(metrics, "keawatch_up", server="b") == 0
+    assert value(metrics, "keawatch_ha_state", server="b", state="unavailable") == 1
+    assert value(metrics, "keawatch_ha_state", server="b", state="hot-standby") == 0
+    assert value(metrics, "keawatch_poll_errors_total", server="b", reason="timeout") == 1
+    for name in (
+        "keawatch_dhcp_service_enabled",
+        "keawatch_ha_communication_interrupted",
+        "keawatch_ha_unacked_clients",
+    ):
+        assert value(metrics, name, server="b") is None
+    assert value(metrics, "keawatch_clock_skew_seconds", server="b", source="heartbeat") is None
+
+
+def test_scope_that_nobody_serves_is_a_zero_and_no_gap() -> None:
+    metrics = after(view(snapshot(HaState.WAITING, HaState.WAITING)))
+
+    assert value(metrics, "keawatch_ha_serving", server="a", scope="a") == 0
+    assert value(metrics, "keawatch_ha_serving", server="b", scope="a") == 0
+
+
+def test_server_that_is_switched_off_serves_no_scope() -> None:
+    off = answering("a", HaState.HOT_STANDBY, off=True)
+
+    metrics = after(view(snapshot(off, HaState.HOT_STANDBY)))
+
+    assert value(metrics, "keawatch_ha_serving", server="a", scope="a") == 0
+    assert value(metrics, "keawatch_dhcp_service_enabled", server="a") == 0
+
+
+def test_clock_skew_has_the_sign_of_the_server_that_is_ahead() -> None:
+    metrics = after(view(snapshot(HaState.HOT_STANDBY, answering("b", HaState.HOT_STANDBY, ahead=40))))
+
+    assert value(metrics, "keawatch_clock_skew_seconds", server="b", source="heartbeat") == 40
+    assert value(metrics, "keawatch_clock_skew_seconds", server="a", source="heartbeat") == -40
+
+
+def test_every_diagnosis_can_be_alerted_on_before_it_comes() -> None:
+    metrics = after(view())
+
+    for code in set(Code) - {Code.OK}:
+        assert value(metrics, "keawatch_diagnosis_active", code=code, severity="critical") == 0
+
+
+def test_pair_that_is_sick_says_which_way_and_since_when() -> None:
+    watched = view(*[snapshot(HaState.TERMINATED, HaState.TERMINATED, seconds=s) for s in (0, 2)])
+    found = watched.decision.diagnosis
+
+    metrics = after(watched)
+
+    assert value(metrics, "keawatch_diagnosis_active", code=found.code, severity=found.severity) == 1
+    assert value(metrics, "keawatch_diagnosis_active", code="OK", severity="ok") == 0
+    assert value(metrics, "keawatch_pair_redundant") == 0
+    assert value(metrics, "keawatch_diagnosis_since_timestamp_seconds", code=found.code) == found.since.timestamp()
+
+
+class TestHealings:
+    begun = Attempt(PLAN.id, PLAN.code, PLAN.strategy, at(), by="operator")
+
+    def test_are_there_at_zero_before_the_first(self) -> None:
+        metrics = after(view())
+
+        healings = value(metrics, "keawatch_healings_total", code="TERMINATED_SKEW", trigger="auto", result="failed")
+        assert healings == 0
+        assert value(metrics, "keawatch_healing_service_pause_seconds_total") == 0
+        assert value(metrics, "keawatch_commands_total", server="b", command="ha-reset", result="done") == 0
+
+    def test_are_counted_once_when_they_end(self) -> None:
+        ended = replace(self.begun, ended_at=at(3), result="ok")
+        rounds = [view(healthy(s), attempts=(ended,)) for s in (4, 6, 8)]
+
+        metrics = after(view(), view(attempts=(self.begun,)), *rounds)
+
+        count = value(metrics, "keawatch_healings_total", code=PLAN.code, trigger="operator", result="ok")
+        assert count == 1
+
+    def test_of_an_earlier_keawatch_are_not_counted_again(self) -> None:
+        ended = replace(self.begun, ended_at=at(-3), result="ok")
+
+        metrics = after(view(attempts=(ended,)), view(attempts=(ended,)))
+
+        assert value(metrics, "keawatch_healings_total", code=PLAN.code, trigger="operator", result="ok") == 0
+
+    def test_are_in_progress_while_they_are(self) -> None:
+        assert value(after(view(attempts=(self.begun,))), "keawatch_healing_in_progress") == 1
+        assert value(after(view()), "keawatch_healing_in_progress") == 0
+
+    def test_add_up_the_seconds_without_service(self) -> None:
+        metrics = after(view())
+
+        metrics.ended(view(), outcome(pause=0.4))
+        metrics.ended(view(), outcome(pause=0.6))
+
+        assert value(metrics, "keawatch_healing_service_pause_seconds_total") == 1.0
+
+    def test_count_only_commands_that_have_left(self) -> None:
+        metrics, step = after(view()), PLAN.steps[0]
+
+        for result in ("done", "skipped", "stopped"):
+            order = "b: ha-reset" if result != "skipped" else None
+            metrics.stepped(view(), step, None)
+            metrics.stepped(view(), step, StepReport(step.key, step.title, order, result))
+
+        assert value(metrics, "keawatch_commands_total", server="b", command="ha-reset", result="done") == 1
+        text = generate_latest(metrics.registry).decode()
+        assert 'result="stopped"' not in text
+
+    def test_held_back_is_told(self) -> None:
+        terminated = [snapshot(HaState.TERMINATED, HaState.TERMINATED, seconds=s) for s in range(0, 20, 2)]
+
+        held = after(view(*terminated, policy=Policy(autonomy=Autonomy.OBSERVE)))
+
+        assert value(held, "keawatch_healing_held_back") == 1
+        assert value(after(view(*terminated)), "keawatch_healing_held_back") == 0
+
+
+def test_restart_and_change_of_state_are_counted() -> None:
+    again = restarted(answering("b", HaState.WAITING), 4712)
+
+    metrics = after(
+        view(), view(snapshot(HaState.HOT_STANDBY, silent("b"))), view(snapshot(HaState.HOT_STANDBY, again))
+    )
+
+    assert value(metrics, "keawatch_server_restarts_total", server="b") == 1
+    assert value(metrics, "keawatch_server_restarts_total", server="a") == 0
+    assert value(metrics, "keawatch_ha_transitions_total", server="b", **{"from": "hot-standby", "to": "waiting"}) == 1
+
+
+def test_pause_is_shown_until_it_runs_out() -> None:
+    pause = Pause(at(), at(60), "upgrade", "eva")
+
+    during, later = after(view(pause=pause)), after(view(healthy(61), pause=pause))
+
+    assert value(during, "keawatch_paused") == 1
+    assert value(during, "keawatch_pause_expires_timestamp_seconds") == at(60).timestamp()
+    assert value(later, "keawatch_paused") == 0
+    assert value(later, "keawatch_pause_expires_timestamp_seconds") is None
+
+
+def test_journal_that_cannot_be_written_is_told_from_other_trouble() -> None:
+    journal = after(view(trouble="the journal /x can't be written (disk full)"))
+    other = after(view(trouble="an error inside keawatch ended the plan"))
+
+    assert (value(journal, "keawatch_journal_ok"), value(journal, "keawatch_trouble")) == (0, 1)
+    assert (value(other, "keawatch_journal_ok"), value(other, "keawatch_trouble")) == (1, 1)
+
+
+def test_series_of_a_vanished_server_are_dropped_and_those_of_other_pairs_stay() -> None:
+    def renamed(seen: Observation) -> Observation:
+        return replace(seen, server="c")
+
+    other = replace(view(), name="guests")
+    moved = replace(healthy(2), second=renamed(silent("b", NoAnswer.REFUSED)))
+
+    metrics = after(other, view(), view(moved))
+
+    assert value(metrics, "keawatch_poll_errors_total", server="b", reason="timeout") is None
+    assert value(metrics, "keawatch_up", server="b") is None
+    assert value(metrics, "keawatch_poll_errors_total", server="c", reason="refused") == 1
+    assert value(metrics, "keawatch_healing_service_pause_seconds_total") == 0
+    assert 'pair="guests",server="b"' in generate_latest(metrics.registry).decode().replace('service="dhcp4",', "")
+
+
+def test_histograms_add_up() -> None:
+    metrics = after(view(), view())
+
+    assert value(metrics, "keawatch_poll_duration_seconds_count", server="a") == 2
+    assert value(metrics, "keawatch_poll_duration_seconds_bucket", server="a", le="0.01") == 0
+    assert value(metrics, "keawatch_poll_duration_seconds_bucket", server="a", le="0.025") == 2
+    assert value(metrics, "keawatch_loop_duration_seconds_bucket", le="+Inf") == 2
+    assert value(metrics, "keawatch_loop_duration_seconds_sum") == pytest.approx(0.06)
+
+
+def test_can_be_read_before_the_first_round() -> None:
+    assert "keawatch_build_info" in generate_latest(Metrics().registry).decode()
+
+
+def test_no_family_comes_twice_and_none_is_global() -> None:
+    families = [
+        family.name for family in text_string_to_metric_families(generate_latest(everything().registry).decode())
+    ]
+
+    assert len(families) == len(set(families))
+    assert all(name.startswith("keawatch_") for name in families)
+    assert not [family.name for family in REGISTRY.collect() if family.name.startswith("keawatch_")]
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if not found:
+        # On a developer's machine it may be missing; where the release is tested it may not.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("promtool is missing; install prometheus")
+    return str(found)
+
+
+def test_promtool_has_no_complaint_about_the_metrics(promtool: str) -> None:
+    text = generate_latest(everything().registry)
+
+    told = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
+
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
+
+
+def test_promtool_has_no_complaint_about_the_alerts(promtool: str) -> None:
+    told = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, check=False, timeout=60)
+
+    assert told.returncode == 0, told.stdout.decode() + told.stderr.decode()
+
+
+def test_alerts_name_only_metrics_that_exist() -> None:
+    names = {sample.name for family in everything().registry.collect() for sample in family.samples}
+    wanted = {word for line in RULES.read_text().splitlines() for word in _metrics_in(line)}
+
+    assert wanted
+    assert wanted <= names
+
+
+def _metrics_in(line: str) -> list[str]:
+    import re  # noqa: PLC0415
+
+    return re.findall(r"\bkeawatch_[a-z_]+", line)

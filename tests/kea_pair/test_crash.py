@@ -1,0 +1,106 @@
+"""keawatch killed with SIGKILL before and after every command of both strategies leaves a pair that its next start heals."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.kea_pair.lab import Lab, PairSpec
+from tests.kea_pair.watching import Keawatch, Wish
+
+VERSIONS = ("2.6", "3.0")
+COMMANDS = {
+    "cover": (
+        "standby-test-aside",
+        "standby-test-recorded",
+        "standby-aside",
+        "primary-forget",
+        "primary-reset",
+        "primary-alone",
+        "standby-back",
+    ),
+    "reset": (
+        "standby-reset",
+        "standby-reset-again",
+        "primary-reset",
+        "primary-scopes",
+        "primary-reset-again",
+    ),
+}
+INSTANTS = [
+    (strategy, f"{key}:{moment}")
+    for strategy, keys in COMMANDS.items()
+    for key, moment in itertools.product(keys, ("before", "after"))
+]
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What became of a pair whose healer was killed."""
+
+    status: int
+    states: tuple[str, str]
+    serves: bool
+    off: bool
+    ends: list[str]
+
+
+@pytest.fixture(scope="module")
+def killed(possible: None) -> Iterator[dict[tuple[str, str, str], Killed]]:
+    """Kill keawatch at every instant on both versions, a few laboratories at a time."""
+    todo = [(version, *instant) for version in VERSIONS for instant in INSTANTS]
+    done: dict[tuple[str, str, str], Killed] = {}
+    for first in range(0, len(todo), AT_ONCE):
+        some = todo[first : first + AT_ONCE]
+        with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+            labs = [stack.enter_context(Lab()) for _ in some]
+            jobs = [pool.submit(kill_and_start_again, lab, *what) for lab, what in zip(labs, some, strict=True)]
+            for job, lab, what in zip(jobs, labs, some, strict=True):
+                if error := job.exception():
+                    pytest.fail(f"{what}: {error} (logs: {lab.keep_logs('-'.join(what).replace(':', '-'))})")
+                done[what] = job.result()
+    yield done
+
+
+def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) -> Killed:
+    """Terminate a pair, have keawatch heal it and die on the way, and start it again."""
+    pair = lab.pair(PairSpec(version=version, heartbeat_delay=1.0, max_response_delay=6.0, faketime=frozenset({"b"})))
+    pair.start()
+    pair.wait_normal(40)
+    pair.standby.skew(90)
+    pair.wait_states("terminated", "terminated", 20)
+    pair.standby.skew(0)
+    time.sleep(0.5)
+    watch = Keawatch(lab, pair, Wish(strategies=(strategy,), grace=1.0))
+    watch.start(crash=instant)
+    status = watch.process.wait(60)
+    watch.start()
+    watch.wait_for("OK", 45)
+    dhcp = [node.status()["dhcp-state"]["globally-disabled"] for node in pair.nodes]
+    result = Killed(status, pair.states(), pair.primary.scopes() == ["a"], any(dhcp), [e["body"]["result"] for e in watch.ends()])
+    watch.stop()
+    return result
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("strategy", "instant"), INSTANTS)
+class TestKilledAtThisInstant:
+    def test_its_next_start_brings_both_to_hot_standby_with_dhcp_on(
+        self, killed: dict[tuple[str, str, str], Killed], version: str, strategy: str, instant: str
+    ) -> None:
+        seen = killed[version, strategy, instant]
+        assert seen.status == -9, "it was not killed: the step's command was never sent"
+        assert seen.states == ("hot-standby", "hot-standby")
+        assert seen.serves
+        assert not seen.off
+
+    def test_no_plan_is_left_open(
+        self, killed: dict[tuple[str, str, str], Killed], version: str, strategy: str, instant: str
+    ) -> None:
+        assert killed[version, strategy, instant].ends[-1] == "ok"
