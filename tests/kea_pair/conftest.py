@@ -65,6 +65,18 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
             request.config.stash[KEPT].append(f"{request.node.nodeid}: Kea's logs are in {kept}")
 
 
+@pytest.fixture(scope="session")
+def possible(request: pytest.FixtureRequest) -> None:
+    """
+    Make sure that real Kea can run, for tests that open their own laboratories; else skip loudly, or fail in CI.
+    """
+    if reason := _why_not(request.config):
+        request.config.stash[NOT_RUN]["tests with laboratories of their own"] = reason
+        if os.environ.get("CI"):
+            pytest.fail(f"real Kea cannot run here: {reason}")
+        pytest.skip(f"REAL KEA WAS NOT TESTED: {reason}")
+
+
 @pytest.fixture
 def lab_pair(lab: Lab) -> PairFactory:
     """

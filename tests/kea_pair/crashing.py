@@ -20,7 +20,7 @@ from keawatch.errors import KeaError
 
 def crash_at(key: str, moment: str) -> None:
     """Make the performer kill this process around the command of the step *key*."""
-    send, order_of = Performer._send, Performer._order  # noqa: SLF001
+    send, order_of = Performer._send, Performer._order
     current = {"key": ""}
 
     async def send_noting(self: Performer, run: Any, step: Any) -> Any:
@@ -36,12 +36,12 @@ def crash_at(key: str, moment: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    Performer._send, Performer._order = send_noting, order  # type: ignore[method-assign]
+    Performer._send, Performer._order = send_noting, order  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
     step, _, when = sys.argv[1].partition(":")
     crash_at(step, when)
-    from keawatch.cli import main  # noqa: PLC0415 - the program is loaded once it can crash
+    from keawatch.cli import main
 
     main(sys.argv[2:])

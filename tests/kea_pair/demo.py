@@ -67,10 +67,14 @@ def by_keawatch(lab: Lab, pair: Pair, heartbeat: float, console: Console) -> Exc
 def show(version: str, heartbeat: float, leases: int) -> None:
     """Play both and print the exchanges lost side by side."""
     console = Console(highlight=False)
-    console.print(f"Kea {version}, heartbeat-delay {heartbeat:g} s, {leases} leases, {RATE} exchanges a second all through")
+    console.print(
+        f"Kea {version}, heartbeat-delay {heartbeat:g} s, {leases} leases, {RATE} exchanges a second all through"
+    )
     with Lab() as lab:
         pair = lab.pair(
-            PairSpec(version=version, heartbeat_delay=heartbeat, max_response_delay=6 * heartbeat, faketime=frozenset({"b"}))
+            PairSpec(
+                version=version, heartbeat_delay=heartbeat, max_response_delay=6 * heartbeat, faketime=frozenset({"b"})
+            )
         )
         pair.write_leases(leases)
         pair.start()

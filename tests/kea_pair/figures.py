@@ -32,7 +32,9 @@ def cases(heartbeat: float, leases: int) -> list[Case]:
         for strategy in ("cover", "reset")
         if cause != "busy"
     ]
-    return chosen + [Case("2.6", "busy", strategy, heartbeat=heartbeat, leases=leases) for strategy in ("cover", "reset")]
+    return chosen + [
+        Case("2.6", "busy", strategy, heartbeat=heartbeat, leases=leases) for strategy in ("cover", "reset")
+    ]
 
 
 def two_by_two(todo: list[Case]) -> list[Healed | str]:

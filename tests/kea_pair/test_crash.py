@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(possible: None) -> Iterator[dict[tuple[str, str, str], Killed]]:
+def killed(possible: None) -> dict[tuple[str, str, str], Killed]:
     """Kill keawatch at every instant on both versions, a few laboratories at a time."""
     todo = [(version, *instant) for version in VERSIONS for instant in INSTANTS]
     done: dict[tuple[str, str, str], Killed] = {}
@@ -64,7 +63,7 @@ def killed(possible: None) -> Iterator[dict[tuple[str, str, str], Killed]]:
                 if error := job.exception():
                     pytest.fail(f"{what}: {error} (logs: {lab.keep_logs('-'.join(what).replace(':', '-'))})")
                 done[what] = job.result()
-    yield done
+    return done
 
 
 def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) -> Killed:
@@ -82,7 +81,9 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     watch.start()
     watch.wait_for("OK", 45)
     dhcp = [node.status()["dhcp-state"]["globally-disabled"] for node in pair.nodes]
-    result = Killed(status, pair.states(), pair.primary.scopes() == ["a"], any(dhcp), [e["body"]["result"] for e in watch.ends()])
+    result = Killed(
+        status, pair.states(), pair.primary.scopes() == ["a"], any(dhcp), [e["body"]["result"] for e in watch.ends()]
+    )
     watch.stop()
     return result
 

@@ -1,7 +1,6 @@
 """A terminated pair of real Kea comes back to hot-standby by itself, from every cause, by both strategies."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -16,10 +15,10 @@ CAUSES = ("clock", "clock-old", "subnets", "subnets-old")
 
 
 @pytest.fixture(scope="module", params=CAUSES)
-def healed(request: pytest.FixtureRequest, possible: None) -> Iterator[dict[tuple[str, str], Healed]]:
+def healed(request: pytest.FixtureRequest, possible: None) -> dict[tuple[str, str], Healed]:
     """Heal the same death on both versions by both strategies, side by side."""
     cases = [Case(version, request.param, strategy) for version in VERSIONS for strategy in STRATEGIES]
-    yield side_by_side(cases)
+    return side_by_side(cases)
 
 
 def side_by_side(cases: list[Case]) -> dict[tuple[str, str], Healed]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,8 @@ async def heal_here(
         decision = acting.loop.plan_for_operator(strategy)
         if decision.plan is None or not decision.act:
             raise RefusedError("; ".join(held.reason for held in decision.withheld) or decision.diagnosis.sentence)
-        return shown.outcome(await acting.loop.begin(decision.plan, by="operator"))
+        # Ctrl-C must not break a step in two: the plan goes on to its next place of rest, where leaving this block ends it.
+        return shown.outcome(await asyncio.shield(acting.loop.begin(decision.plan, by="operator")))
 
 
 class _Teller(Watcher):

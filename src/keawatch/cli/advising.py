@@ -62,7 +62,7 @@ def _write(output: Path, text: str) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
-        output.chmod(0o640)
+        output.chmod(0o644)  # It holds no secret, and keawatch may run as another user.
     except OSError as error:
         raise UsageError(
             f"{output} can't be written ({error}); say -o FILE for another place, or run this as root"

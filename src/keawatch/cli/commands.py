@@ -49,6 +49,7 @@ PairOption = Annotated[str | None, typer.Option("-p", "--pair", metavar="NAME", 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with the status that ``Exit`` describes."""
+    configure()
     guarded(lambda: app(arguments, standalone_mode=True))
 
 
@@ -102,11 +103,16 @@ def _exit_for(data: dict[str, Any]) -> Exit:
 
 @app.command()
 def run(
-    config: ConfigOption = DEFAULT_CONFIG, *, json_log: Annotated[bool, typer.Option("--json-log")] = False
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON lines also on a terminal.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only read the configuration and say what is wrong.")] = False,
 ) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C."""
     configure(json=True if json_log else None)
     loaded = load(config)
+    if check:
+        return
     asyncio.run(Daemon(config, loaded).run())
 
 
@@ -234,21 +240,23 @@ def pause(
 ) -> None:
     """Watch and say, but do nothing, until the time is up or ``resume``."""
     seconds = None if for_ is None else _seconds(for_)
-    body = {"seconds": seconds, "reason": reason, "owner": _user()}
-    for chosen in (loaded := load(config)) and _chosen(loaded, pair):
+    owner = _user()
+    loaded = load(config)
+    for chosen in _chosen(loaded, pair):
         remote = daemon_of(loaded)
         if remote:
-            remote.post(f"/api/v1/pairs/{chosen.name}/pause", body)
+            remote.post(f"/api/v1/pairs/{chosen.name}/pause", {"seconds": seconds, "reason": reason, "owner": owner})
         else:
             until = None if seconds is None else now() + timedelta(seconds=seconds)
-            _settle(loaded, chosen, Pause(now(), until, reason, body["owner"]))
+            _settle(loaded, chosen, Pause(now(), until, reason, owner))
         _out().print(f"{chosen.name} is paused {'for ' + for_ if for_ else 'until `keawatch resume`'}.")
 
 
 @app.command()
 def resume(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
     """End a pause."""
-    for chosen in (loaded := load(config)) and _chosen(loaded, pair):
+    loaded = load(config)
+    for chosen in _chosen(loaded, pair):
         remote = daemon_of(loaded)
         remote.post(f"/api/v1/pairs/{chosen.name}/resume", {}) if remote else _settle(loaded, chosen, None)
         _out().print(f"{chosen.name} is watched and healed again as its autonomy says.")
@@ -257,7 +265,8 @@ def resume(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> No
 @app.command()
 def ack(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
     """Say that the cause was looked at: the breaker closes, and keawatch may try again."""
-    for chosen in (loaded := load(config)) and _chosen(loaded, pair):
+    loaded = load(config)
+    for chosen in _chosen(loaded, pair):
         remote: Remote | None = daemon_of(loaded)
         if remote:
             remote.post(f"/api/v1/pairs/{chosen.name}/ack", {"owner": _user()})

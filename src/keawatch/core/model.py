@@ -149,9 +149,9 @@ class ServerStatus:
     dhcp: DhcpState | None = None
     """None before Kea 2.6.2, which does not tell."""
     clock: datetime | None = None
-    """The server's own time, in whole seconds, halfway between question and answer of ``ha-heartbeat``."""
+    """The server's own time by ``ha-heartbeat``, with half a second added: Kea cuts it off to whole ones."""
     clock_read_at: datetime | None = None
-    """Our time at that moment."""
+    """Our time halfway between that question and its answer."""
     unsent_updates: int | None = None
     pid: int | None = None
     uptime: float | None = None
@@ -340,7 +340,7 @@ class Snapshot:
         """
         Return second minus first server's clock in seconds, within about a second; None when either is unknown.
 
-        Kea's ``date-time`` has whole seconds, hence half a second is added to neither: the error cancels on average.
+        Kea's ``date-time`` has whole seconds, so each reading is off by up to half a second.
         """
         offsets = [_offset(observation.status) for observation in self]
         if offsets[0] is None or offsets[1] is None:

@@ -341,19 +341,33 @@ def _reset_standby(facts: Facts) -> tuple[Step, ...]:
         required=False,
         rest=True,
     )
-    reload = Step(
-        key="standby-reload",
-        # A partner remembered as terminated for ten minutes makes every reset bounce (Kea 2.6 and later,
-        # ha_service.cc, HA_WAITING_TO_TERMINATED_ST_DELAY_MINUTES); only a new HA service forgets it.
-        title=f"let {b} forget: set its running configuration anew",
-        order=Order(b, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
-        only_if=terminated,
-        before=harmless,
-        after=waits,
-        deadline=15.0,
-        rest=True,
+    return (first, hear, again, _reload_standby(facts, harmless, waits))
+
+
+def _reload_standby(facts: Facts, harmless: tuple[Condition, ...], waits: tuple[Condition, ...]) -> Step:
+    """
+    Return the step that makes a standby forget: its HA service is built anew from its running configuration.
+
+    A partner remembered as terminated for ten minutes makes every reset bounce (Kea 2.6 and later, ha_service.cc,
+    HA_WAITING_TO_TERMINATED_ST_DELAY_MINUTES). The file on disk may have been edited meanwhile, so config-reload is only the
+    second choice; where neither is accepted, the step can only see that it would have been needed.
+    """
+    b = facts.b.server
+    order, title = (
+        None,
+        f"see that {b} waits (it accepts neither config-set nor config-reload here, which would make it forget)",
     )
-    return (first, hear, again, reload)
+    if {Command.CONFIG_SET, "config-get"} <= facts.b.facts.commands:
+        order = Order(b, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
+        title = f"let {b} forget: set its running configuration anew"
+    elif Command.CONFIG_RELOAD in facts.b.facts.commands:
+        order = Order(b, Command.CONFIG_RELOAD)
+        title = f"let {b} forget: have it read its configuration again"
+    deadline = 15.0 if order else 1.0
+    terminated = (state(b, HaState.TERMINATED),)
+    return Step(
+        "standby-reload", title, order, only_if=terminated, before=harmless, after=waits, deadline=deadline, rest=True
+    )
 
 
 def _reset_primary(facts: Facts) -> tuple[Step, ...]:

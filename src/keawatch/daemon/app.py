@@ -18,9 +18,10 @@ from pathlib import Path
 
 import structlog
 
-from keawatch.config import Config, PairConfig, ServerConfig, load
+from keawatch.config import Config, PairConfig, load
 from keawatch.daemon.api import ApiState, ensure_token, make_app, serve
 from keawatch.daemon.clock import now
+from keawatch.daemon.doctor import transports_of
 from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.daemon.liveness import Liveness
 from keawatch.daemon.loop import PairLoop, PairView, Parts, Watcher
@@ -31,7 +32,6 @@ from keawatch.daemon.told import Told
 from keawatch.daemon.vault import Vault
 from keawatch.errors import ConfigError, JournalError, KeawatchError
 from keawatch.kea.client import KeaServer, Who
-from keawatch.kea.transport import Address, Credentials, open_transports
 
 log = structlog.get_logger("keawatch")
 
@@ -39,20 +39,10 @@ log = structlog.get_logger("keawatch")
 def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
     """Return the two servers of a pair, ready to be asked."""
     first, second = pair.server
-    return _server(pair, first, second), _server(pair, second, first)
-
-
-def _server(pair: PairConfig, mine: ServerConfig, other: ServerConfig) -> KeaServer:
-    credentials = Credentials(
-        username=mine.username,
-        password=mine.password.get_secret_value() if mine.password else None,
-        ca_file=mine.ca_file,
-        client_cert=mine.client_cert,
-        client_key=mine.client_key,
-        verify_hostname=mine.verify_hostname,
+    return (
+        KeaServer(Who(first.name, second.name, pair.service), transports_of(first), now),
+        KeaServer(Who(second.name, first.name, pair.service), transports_of(second), now),
     )
-    transports = open_transports(Address(socket=mine.socket, url=mine.url, credentials=credentials))
-    return KeaServer(Who(mine.name, other.name, pair.service), transports, now)
 
 
 @dataclass
@@ -110,6 +100,8 @@ class Daemon:
     config: Config
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     reload: asyncio.Event = field(default_factory=asyncio.Event)
+    metrics: Metrics = field(default_factory=Metrics)
+    """Kept when the configuration is read again, so that no counter goes back."""
 
     async def run(self) -> None:
         """Run until told to stop; raises KeawatchError when it can't begin."""
@@ -125,15 +117,15 @@ class Daemon:
     async def _one_life(self, journal: Journal) -> None:
         """Run with one configuration, until it is to be read again or all is to end."""
         self.reload.clear()
-        liveness, metrics = Liveness(), Metrics()
+        liveness = Liveness(slowest_round=self.config.watch.interval + self.config.watch.poll_timeout)
         heart = _Heart(liveness, frozenset(pair.name for pair in self.config.pair))
-        watchers: tuple[Watcher, ...] = (Told(), metrics, heart)
+        watchers: tuple[Watcher, ...] = (Told(), self.metrics, heart)
         pairs = [make_pair(self.config, pair, journal, watchers) for pair in self.config.pair]
         loops = {pair.config.name: pair.loop for pair in pairs}
         state = ApiState(
             loops=loops,
             journal=journal,
-            registry=metrics.registry,
+            registry=self.metrics.registry,
             token=ensure_token(self.config.watch.state_dir),
             interval=self.config.watch.interval,
             listen=self.config.http.listen,

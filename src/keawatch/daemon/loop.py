@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
+from keawatch.core.codes import Severity
 from keawatch.core.decision import Decision, decide
 from keawatch.core.model import Attempt, History, Pause, Snapshot
 from keawatch.core.plan import Plan, Step
@@ -39,6 +40,8 @@ class PairView:
     """What the plan under way does just now."""
     outcome: PlanOutcome | None = None
     """What became of the last plan."""
+    under_way: Plan | None = None
+    """The plan that is being carried out."""
     trouble: str | None = None
     """Why keawatch itself can't act, such as a journal that can't be written."""
 
@@ -87,21 +90,27 @@ class PairLoop:
         self._parts = parts
         self._history = History()
         self._under_way: asyncio.Task[PlanOutcome] | None = None
+        self._plan: Plan | None = None
         self._trouble: str | None = None
+        self._refused: str | None = None
+        """Why the last plan could not even begin; shown until another begins or nothing is wrong any more."""
+        self._broken: str | None = None
+        """An error inside keawatch: nothing is begun until it is started anew."""
         self._told: tuple[object, ...] = ()
         parts.performer.progress = self._progress
 
     async def start(self, *, take_up: bool = True) -> None:
         """Read back what must survive a restart, and take up the plan that the last keawatch did not survive."""
         journal = self._parts.journal
+        left = journal.open_plan(self.name) if take_up else None
         self._history = History(
-            attempts=journal.attempts(self.name),
+            attempts=_settled(journal.attempts(self.name), left.plan.id if left else None),
             pause=journal.pause(self.name),
             acknowledged_at=journal.acknowledged_at(self.name),
         )
         await self._parts.poller.first_facts(within=10.0)
-        left = journal.open_plan(self.name) if take_up else None
         if left:
+            self._plan = left.plan
             self._under_way = asyncio.create_task(self._parts.performer.take_up(left), name=f"take up {left.plan.id}")
 
     async def look(self) -> PairView:
@@ -119,7 +128,7 @@ class PairLoop:
         self._collect_outcome()
         view = await self.look()
         self._tell_change(view.decision)
-        if view.decision.act and view.decision.plan and not self._trouble and not self.busy:
+        if view.decision.act and view.decision.plan and not (self._trouble or self._broken or self.busy):
             self.begin(view.decision.plan, by="auto")
         self._each("rounded", self.view)
         return self.view or view
@@ -134,6 +143,7 @@ class PairLoop:
         """Begin to carry *plan* out beside the rounds; raises KeawatchError when another is under way."""
         if self._under_way and not self._under_way.done():
             raise KeawatchError(f"a plan is under way for {self.name}; wait for it to end")
+        self._plan, self._refused = plan, None
         self._under_way = asyncio.create_task(self._parts.performer.perform(plan, by=by), name=f"perform {plan.id}")
         begun = Attempt(plan.id, plan.code, plan.strategy, self._parts.clock(), by=by)
         self._history = replace(self._history, attempts=(*self._history.attempts, begun)[-50:])
@@ -169,7 +179,7 @@ class PairLoop:
         task = self._under_way
         if task is None or not task.done():
             return
-        self._under_way = None
+        self._under_way = self._plan = None
         error = task.exception()
         if error is None:
             self._note_outcome(task.result())
@@ -177,10 +187,10 @@ class PairLoop:
             self._trouble = str(error)
         elif isinstance(error, PlanRefusedError):
             self._close_attempt("refused", self._parts.clock())
-            self._trouble_once(str(error))
+            self._refused = f"the plan was not begun: {error}"
         else:
             self._close_attempt("failed", self._parts.clock())
-            self._trouble = (
+            self._broken = (
                 f"an error inside keawatch ended the plan ({type(error).__name__}: {error}); it is taken up at the next start, "
                 "please report it"
             )
@@ -200,11 +210,6 @@ class PairLoop:
                 attempts[index] = replace(attempts[index], result=result, ended_at=at)
         self._history = replace(self._history, attempts=tuple(attempts))
 
-    def _trouble_once(self, sentence: str) -> None:
-        """Say a trouble that is looked at anew in the next round."""
-        if self.view:
-            self.view = replace(self.view, trouble=sentence)
-
     def _make_view(self, decision: Decision, seconds: float) -> PairView:
         before = self.view
         return PairView(
@@ -216,8 +221,14 @@ class PairLoop:
             seconds,
             step=before.step if before and self.busy else None,
             outcome=before.outcome if before else None,
-            trouble=self._trouble,
+            under_way=self._plan if self.busy else None,
+            trouble=self._said_trouble(decision),
         )
+
+    def _said_trouble(self, decision: Decision) -> str | None:
+        if decision.diagnosis.severity is Severity.OK:
+            self._refused = None
+        return self._broken or self._trouble or self._refused
 
     def _tell_change(self, decision: Decision) -> None:
         """Write down and tell a decision that is another one; seconds passing are no news."""
@@ -226,7 +237,7 @@ class PairLoop:
             decision.plan.strategy if decision.plan else None,
             tuple((held.guard, held.strategy) for held in decision.withheld),
             tuple(observation.word for observation in self._history.newest),
-            self._trouble,
+            self.view.trouble if self.view else None,
         )
         if (told == self._told and not self._trouble) or self.view is None:
             return
@@ -252,3 +263,11 @@ class PairLoop:
     def _each(self, method: str, *arguments: object) -> None:
         for watcher in self._parts.watchers:
             getattr(watcher, method)(*arguments)
+
+
+def _settled(attempts: tuple[Attempt, ...], open_plan: str | None) -> tuple[Attempt, ...]:
+    """Return *attempts* with those closed that a dead keawatch left open, but the one that is taken up now."""
+    return tuple(
+        replace(a, ended_at=a.started_at, result="interrupted") if a.ended_at is None and a.plan_id != open_plan else a
+        for a in attempts
+    )

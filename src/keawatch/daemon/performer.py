@@ -329,7 +329,14 @@ class Performer:
             arguments = self._arguments(run.plan, order)
         except _GivenUp as given_up:
             return str(given_up)
+        began = self._clock()
         answer = await self._order(order, arguments)
+        seconds = (self._clock() - began).total_seconds()
+        refused = isinstance(answer, KeaError)
+        step = Step(key="put-back", title=f"put back: {order}", order=order)
+        report = StepReport(step.key, step.title, str(order), "refused" if refused else "done", str(answer), seconds)
+        run.reports.append(report)
+        self.progress(run.plan, step, report)
         if isinstance(answer, KeaCommandError | KeaForbiddenError):
             return f"{order} ({answer})"
         if order in run.to_undo:

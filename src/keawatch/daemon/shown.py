@@ -109,26 +109,12 @@ def plan_json(plan: Plan) -> Json:
 
 
 def _plan_shown(view: PairView) -> Json | None:
-    running, plan = attempt_under_way(view), view.decision.plan
-    if running:
-        known = plan_json(plan) if plan and plan.id == running.plan_id else _plan_of(running, plan)
-        return {**known, "act": True, "under_way": True, "step": view.step}
+    plan = view.decision.plan
+    if view.under_way:
+        return {**plan_json(view.under_way), "act": True, "under_way": True, "step": view.step}
     if plan is None:
         return None
     return {**plan_json(plan), "act": view.decision.act, "under_way": False, "step": None}
-
-
-def _plan_of(running: Attempt, plan: Plan | None) -> Json:
-    """Return what an attempt tells of its plan, since the pair by now looks as if it needed another plan or none."""
-    alike = plan is not None and (plan.code, plan.strategy) == (running.code, running.strategy)
-    return {
-        "id": running.plan_id,
-        "strategy": running.strategy,
-        "code": running.code,
-        "summary": f"Under way since {running.started_at:%H:%M:%S} UTC, begun by {_by(running.by)}.",
-        "announced_pause": plan.announced_pause if plan and alike else 0.0,
-        "steps": [],
-    }
 
 
 def _by(by: str) -> str:
