@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
 .PHONY: demo demo-kea test check fast kea bench lock lab clean
 
 demo: $(STAMP)
@@ -13,7 +15,7 @@ demo: $(STAMP)
 demo-kea: $(STAMP) lab
 	$(BIN)/python -m tests.kea_pair.demo
 
-test: $(STAMP) check fast kea
+test: $(STAMP) check lab fast kea
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -30,6 +32,7 @@ kea: $(STAMP) lab
 # The real-Kea laboratory needs root and Debian packages; where they are missing its tests say so loudly.
 lab: $(STAMP)
 	$(BIN)/python -m tests.kea_pair.roots
+	$(BIN)/python -m tests.kea_pair.tools
 
 bench: $(STAMP) lab
 	$(BIN)/python -m tests.kea_pair.bench

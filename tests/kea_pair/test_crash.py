@@ -88,6 +88,29 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     return result
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("instant", ["standby-aside:after", "primary-reset:after", "primary-alone:after"])
+def test_without_a_next_start_clients_are_served_again_and_nobody_is_left_disabled(
+    lab: Lab, version: str, instant: str
+) -> None:
+    pair = lab.pair(PairSpec(version=version, heartbeat_delay=1.0, max_response_delay=6.0, faketime=frozenset({"b"})))
+    pair.start()
+    pair.wait_normal(40)
+    pair.standby.skew(90)
+    pair.wait_states("terminated", "terminated", 20)
+    pair.standby.skew(0)
+    watch = Keawatch(lab, pair, Wish(strategies=("cover",), grace=1.0))
+    watch.start(crash=instant)
+    assert watch.process.wait(60) == -9
+    # Kea itself goes on to partner-down when max-response-delay and a heartbeat have passed.
+    until = time.monotonic() + 6.0 + 2 * 1.0 + 1.0
+    while not (pair.primary.scopes() == ["a"] and not pair.primary.status()["dhcp-state"]["globally-disabled"]):
+        assert time.monotonic() < until, pair.primary.status()
+        time.sleep(0.2)
+    assert pair.standby.scopes() == [], "the standby serves beside the primary"
+    assert not pair.standby.status()["dhcp-state"]["disabled-by-user"]
+
+
 @pytest.mark.kea
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("strategy", "instant"), INSTANTS)

@@ -200,6 +200,8 @@ class Step:
     """Whether the plan is given up when *after* does not hold in time."""
     compensation: Order | None = None
     """What puts the server back if the plan is given up later."""
+    pause: float = 0.0
+    """Seconds to let pass before the step does anything, cut short when keawatch is told to stop."""
     may_refuse: bool = False
     """Whether Kea's refusal is an expected reply; else a refused required step gives the plan up."""
     rescue: bool = False

@@ -237,6 +237,14 @@ def _come_back(facts: Facts) -> tuple[Step, ...]:
     b = facts.b
     return (
         Step(
+            key="standby-turn",
+            # The primary is dark from the end of the standby's sync to its own next heartbeat, and both beat from when they
+            # were told: sent back at this moment, the standby is ready just before the primary looks.
+            title=f"wait so that {b.server} will be ready just before {facts.a.server}'s heartbeat",
+            only_if=(state(b.server, HaState.WAITING, HaState.READY), state(facts.a.server, HaState.PARTNER_DOWN)),
+            pause=_turn(facts),
+        ),
+        Step(
             key="standby-back",
             title=f"give {b.server} its own configuration back",
             order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
@@ -246,6 +254,12 @@ def _come_back(facts: Facts) -> tuple[Step, ...]:
         ),
         _together(facts),
     )
+
+
+def _turn(facts: Facts) -> float:
+    """Return how long after the primary's reset the standby should come back: its sync ends a moment before a heartbeat."""
+    early = _sync_seconds(facts) + max(0.3, 0.1 * facts.h)
+    return round(facts.h - early % facts.h, 2)
 
 
 def _together(facts: Facts) -> Step:

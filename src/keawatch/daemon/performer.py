@@ -201,6 +201,9 @@ class Performer:
         if run.unmet(step.only_if, snapshot):
             self._report(run, step, StepReport(step.key, step.title, None, "skipped"))
             return
+        if step.pause:
+            await self._let_pass(step.pause)
+            snapshot = await self._look(run, _servers_of(step))
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
         reply = await self._send(run, step)
@@ -209,6 +212,11 @@ class Performer:
         if report.result != "done" and step.required:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
+
+    async def _let_pass(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
 
     def _check_before(self, run: _Run, step: Step, snapshot: Snapshot) -> None:
         reasons = run.unmet(step.before, snapshot)

@@ -64,6 +64,10 @@ class Clock:
         self._epoch = epoch
         self.skew = 0.0
 
+    def begin(self, now: datetime) -> None:
+        """Make this the date and time of the present moment."""
+        self._epoch = now - timedelta(seconds=self._agenda.now)
+
     @property
     def steady(self) -> float:
         """Return the seconds since the world began."""

@@ -8,7 +8,7 @@ from keawatch.sim.leases import delete_command, update_command
 
 
 class Backlog:
-    """Updates in order; too many of them are forgotten altogether."""
+    """Updates in order, and whether there were too many of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -19,9 +19,8 @@ class Backlog:
         """Keep an update."""
         if len(self._entries) >= self._limit:
             self.overflown = True
-            self._entries.clear()
-        if not self.overflown:
-            self._entries.append((lease, deleted))
+            return
+        self._entries.append((lease, deleted))
 
     def clear(self) -> None:
         """Forget all updates, and that there were too many."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from email.utils import format_datetime
 
 from keawatch.sim.agenda import Entry
-from keawatch.sim.answers import UNSUPPORTED, Json, RefusedError, Verdict, judge
+from keawatch.sim.answers import Json, RefusedError, Verdict, judge
 from keawatch.sim.backlog import Backlog
 from keawatch.sim.host import Host
 from keawatch.sim.machine import Event, Machine, State
@@ -84,7 +84,7 @@ class HaService:
 
     def run(self, event: Event) -> None:
         """Run the state machine beside the main thread."""
-        self.spawn(self.machine.run(event, self._step))
+        self.spawn(self.machine.run(event, self.step))
 
     def adjust(self) -> None:
         """Switch DHCP on or off as the state demands; whoever else has switched it off counts as off (adjustNetworkState)."""
@@ -94,7 +94,8 @@ class HaService:
         elif enabled and not should:
             self.host.origins.disable(LOCAL)
 
-    def _step(self) -> Work:
+    def step(self) -> Work:
+        """Do what the present state demands, once."""
         state = self.state
         if self.machine.take_entry():
             self._enter(state)
@@ -188,7 +189,7 @@ class HaService:
             return State.WAITING if self.backlog.overflown else None
         if not self.backlog.overflown and (yield from self._send_backlog()):
             return self.normal_state
-        verdict = yield from self.ask(self.relationship.partner, "ha-reset", self._named())
+        verdict = yield from self.ask(self.relationship.partner, "ha-reset", self._named(), loses=False)
         return State.WAITING if not verdict.error else None
 
     def _send_backlog(self) -> Work:
@@ -206,11 +207,13 @@ class HaService:
 
     # --- talking to the partner
 
-    def ask(self, peer: Peer, command: str, arguments: Json | None, *, timeout: float = 10.0, loses: bool = True) -> Work:
+    def ask(
+        self, peer: Peer, command: str, arguments: Json | None, *, timeout: float = 10.0, loses: bool = True
+    ) -> Work:
         """Send a command to another server and return what came of it; a failure makes the partner unavailable."""
         reply = yield Ask(peer.url, command, arguments, timeout)
         verdict = judge(reply, self.profile)
-        if verdict.error and loses and verdict.result != UNSUPPORTED:
+        if verdict.error and loses:
             self.memory.lose()
         return verdict
 
@@ -242,7 +245,7 @@ class HaService:
         self.start_heartbeat()
         if noted and not good:
             self.machine.post(Event.SYNCED_PARTNER_UNAVAILABLE)
-        yield from self.machine.run(Event.HEARTBEAT, self._step)
+        yield from self.machine.run(Event.HEARTBEAT, self.step)
 
     def _hear(self, verdict: Verdict) -> bool:
         if verdict.error or not isinstance(verdict.arguments, dict):
@@ -311,5 +314,9 @@ class HaService:
     def check_name(self, arguments: Json | None) -> None:
         """Refuse a server-name that is not one of the relationship's (getHAServiceByServerName)."""
         name = (arguments or {}).get("server-name")
-        if self.profile.has_server_name and name is not None and name not in {peer.name for peer in self.relationship.peers}:
+        if (
+            self.profile.has_server_name
+            and name is not None
+            and name not in {peer.name for peer in self.relationship.peers}
+        ):
             raise RefusedError(f"{name} matches no configured 'server-name'")

@@ -140,7 +140,8 @@ def _read_relationship(parameters: Any, profile: Profile) -> Relationship:
         )
         mode = Mode(ha["mode"])
         this = next(peer for peer in peers if peer.name == name)
-        partner = next(peer for peer in peers if peer.name != name and peer.role is not Role.BACKUP)
+        others = [peer for peer in peers if peer.name != name]
+        partner = next((peer for peer in others if peer.role is not Role.BACKUP), others[0])
     except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
         raise RefusedError(f"bad high-availability configuration: {error!r}") from None
     _validate(ha, mode, profile)
@@ -176,7 +177,10 @@ def _validate(ha: Json, mode: Mode, profile: Profile) -> None:
 
 def _read_subnets(dhcp: Json, family: int) -> dict[int, Subnet]:
     key = f"subnet{family}"
-    entries = [*dhcp.get(key, []), *(one for network in dhcp.get("shared-networks", []) for one in network.get(key, []))]
+    entries = [
+        *dhcp.get(key, []),
+        *(one for network in dhcp.get("shared-networks", []) for one in network.get(key, [])),
+    ]
     try:
         read = [_read_subnet(number, entry, dhcp) for number, entry in enumerate(entries, 1)]
     except (KeyError, ValueError) as error:
@@ -185,9 +189,10 @@ def _read_subnets(dhcp: Json, family: int) -> dict[int, Subnet]:
 
 
 def _read_subnet(number: int, entry: Json, dhcp: Json) -> Subnet:
-    lifetime = entry.get("valid-lifetime", dhcp.get("valid-lifetime", 7200))
+    lifetime = int(entry.get("valid-lifetime") or dhcp.get("valid-lifetime") or 7200)
     pools = tuple(_read_pool(pool) for pool in entry.get("pools", []))
-    return Subnet(entry.get("id", number), ipaddress.ip_network(entry["subnet"]), pools, lifetime)
+    number = int(entry.get("id", number))
+    return Subnet(number, ipaddress.ip_network(entry["subnet"]), pools, lifetime)
 
 
 def _read_pool(pool: Json) -> tuple[int, int, str]:

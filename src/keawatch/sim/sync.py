@@ -1,16 +1,45 @@
 """Fetches a server's leases page by page and merges them, as ha-sync and the syncing state do (asyncSyncLeases, ha_service.cc)."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from keawatch.sim.answers import ERROR, UNSUPPORTED, Json
-from keawatch.sim.settings import Peer
+from keawatch.sim.answers import UNSUPPORTED, Json
+from keawatch.sim.host import Host
+from keawatch.sim.memory import Memory
+from keawatch.sim.profile import Profile
+from keawatch.sim.settings import Peer, Relationship
 from keawatch.sim.work import Pause, Work
 
-if TYPE_CHECKING:
-    from keawatch.sim.service import HaService
+
+class Syncer(Protocol):
+    """The HA service, as far as a sync needs it."""
+
+    @property
+    def host(self) -> Host:
+        """The process."""
+
+    @property
+    def relationship(self) -> Relationship:
+        """The settings."""
+
+    @property
+    def memory(self) -> Memory:
+        """What is known of the partner."""
+
+    @property
+    def profile(self) -> Profile:
+        """The release."""
+
+    @property
+    def remote_origin(self) -> int:
+        """As whom DHCP is switched off at the partner."""
+
+    def ask(
+        self, peer: Peer, command: str, arguments: Json | None, *, timeout: float = 10.0, loses: bool = True
+    ) -> Work:
+        """Send a command to another server and return what came of it."""
 
 
-def fetch_all(service: "HaService", peer: Peer, period: int) -> Work:
+def fetch_all(service: Syncer, peer: Peer, period: int) -> Work:
     """
     Fetch all leases from a server; return why it failed, or nothing.
 
@@ -28,12 +57,12 @@ def fetch_all(service: "HaService", peer: Peer, period: int) -> Work:
         return error
     if not error:
         error = yield from _tell_complete(service, peer)
-        return error
-    verdict = yield from service.ask(peer, "dhcp-enable", _origin(service))
+    else:
+        yield from service.ask(peer, "dhcp-enable", _origin(service))
     return error
 
 
-def _fetch_page(service: "HaService", peer: Peer, start: str) -> Work:
+def _fetch_page(service: Syncer, peer: Peer, start: str) -> Work:
     family, limit = service.host.family, service.relationship.sync_page_limit
     arguments = {"from": start, "limit": limit}
     verdict = yield from service.ask(
@@ -41,15 +70,13 @@ def _fetch_page(service: "HaService", peer: Peer, start: str) -> Work:
     )
     if verdict.error:
         return "", verdict.error
-    if verdict.result == UNSUPPORTED:
-        return "", "server response does not contain leases argument or this argument is not a list"
     leases: list[Json] = verdict.arguments["leases"]
     yield Pause(len(leases) * service.host.pace.lease)
     cursor = _merge(service, leases)
     return (cursor if len(leases) >= limit else ""), ""
 
 
-def _merge(service: "HaService", leases: list[Json]) -> str:
+def _merge(service: Syncer, leases: list[Json]) -> str:
     """
     Merge a page and return the next page's cursor.
 
@@ -66,18 +93,20 @@ def _merge(service: "HaService", leases: list[Json]) -> str:
     return cursor
 
 
-def _tell_complete(service: "HaService", peer: Peer) -> Work:
+def _tell_complete(service: Syncer, peer: Peer) -> Work:
     arguments: Json | None = None
     if service.profile.has_origin_ids:
         origin = service.remote_origin
         arguments = {"server-name": service.relationship.this.name, "origin-id": origin, "origin": origin}
-    verdict = yield from service.ask(peer, "ha-sync-complete-notify", arguments)
+    verdict = yield from service.ask(peer, "ha-sync-complete-notify", arguments, loses=False)
     if verdict.result == UNSUPPORTED:
         verdict = yield from service.ask(peer, "dhcp-enable", _origin(service))
-    return verdict.error if verdict.result in {ERROR, UNSUPPORTED} or verdict.error else ""
+    elif verdict.error:
+        service.memory.lose()
+    return verdict.error
 
 
-def _origin(service: "HaService") -> Json:
+def _origin(service: Syncer) -> Json:
     if not service.profile.has_origin_ids:
         return {"origin": "ha-partner"}
     return {"origin-id": service.remote_origin, "origin": "ha-partner"}
