@@ -317,6 +317,10 @@ class SimNet:
         await self.settle()
         return reply
 
+    async def command(self, server: str, command: str, arguments: Json | None = None) -> Json | str:
+        """Send a command to a server as over its UNIX socket; words are no proper answer."""
+        return await self.submit(self.pair.server(server), Command(command, arguments), Channel.UNIX)
+
     async def tick(self) -> None:
         """Let time pass, for ever."""
         while True:
