@@ -34,7 +34,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from keawatch.core.model import KEEP
+from keawatch.core.model import KEEP_AT_LEAST, KEEP_FOR
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.errors import ConfigError
 
@@ -558,14 +558,14 @@ def _kind(value: object) -> str:
 
 def _contradictions(data: Mapping[str, Any]) -> Iterator[Complaint]:
     """Yield what is wrong between keys, of whatever has the right form."""
-    memory = (KEEP - 1) * _number(data.get("watch"), "interval", _POLICY.interval)
+    memory = max(KEEP_FOR, (KEEP_AT_LEAST - 1) * _number(data.get("watch"), "interval", _POLICY.interval))
     seen: set[object] = set()
     for loc, pair in _tables(data, (), "pair"):
         if (name := pair.get("name")) in seen:
             yield (*loc, "name"), "is another pair's name as well; give each its own"
         seen.update([name] if isinstance(name, str) else [])
         if _number(pair, "confirm_for", 0.0) > memory:
-            yield (*loc, "confirm_for"), f"is longer than is remembered at this watch.interval, which is {memory:g} s"
+            yield (*loc, "confirm_for"), f"is longer than is remembered, which is {memory:g} s"
         if _doubled(pair.get("strategies")):
             yield (*loc, "strategies"), "names one way twice; name each once, best first"
         yield from _of_servers(pair, loc)

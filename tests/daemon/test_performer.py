@@ -21,7 +21,7 @@ from keawatch.daemon.vault import Vault
 from keawatch.errors import JournalError
 from tests.builders import POLICY, answering, silent, snapshot
 from tests.core.seen import ALL_COMMANDS, TERMINATED, but, held
-from tests.daemon.fakes import FAST, SECRET, FakePair, FakeServer, Killed, clock
+from tests.daemon.kea_like import FAST, SECRET, FakePair, FakeServer, Killed, clock
 
 pytestmark = pytest.mark.anyio
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keawatch.core.decision import Guard, Withheld, decide
 from keawatch.core.model import Attempt, HaState, NoAnswer, Pause
+from keawatch.core.plan import Plan
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.daemon import shown
 from keawatch.daemon.journal import Entry, Journal
@@ -130,9 +131,9 @@ def test_withheld_plan_says_by_which_guard_and_is_not_acted_upon() -> None:
 
 
 def test_plan_under_way_is_shown_though_the_pair_now_looks_well() -> None:
-    begun = Attempt("plan-1", "TERMINATED_SKEW", "cover", at(-3))
+    begun = Plan("plan-1", "TERMINATED_SKEW", "cover", "Heal.", (), 0.0)
 
-    plan = shown.pair(view(attempts=(begun,), step="Reset b"))["plan"]
+    plan = shown.pair(replace(view(step="Reset b"), under_way=begun))["plan"]
 
     assert plan["under_way"]
     assert (plan["id"], plan["strategy"], plan["code"], plan["step"]) == (

@@ -8,6 +8,7 @@ configurations, what a server remembers, what was seen just before; and at last 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from keawatch.core.codes import Code
 from keawatch.core.facts import Facts, skew_line, subnets_apart
@@ -70,14 +71,29 @@ def _skewed_then(facts: Facts) -> Cause | None:
                 (f"{server.server} remembers a clock-skew of {skew:.0f} s in status-get",),
             )
     for server, _ in facts.ways():
-        earlier = facts.history.before(server.server, HaState.TERMINATED)
-        if earlier and earlier.skew is not None and abs(earlier.skew) > 58.0:
-            return Cause(
-                Code.TERMINATED_SKEW,
-                f"because the clocks were {abs(earlier.skew):.0f} s apart when {server.server} left {earlier.word}; they agree now",
-                (f"measured at {earlier.until:%H:%M:%S} UTC, just before",),
-            )
+        for skew, at in _skews_around(facts, server):
+            if abs(skew) > _NEARLY_FATAL:
+                earlier = facts.history.before(server.server, HaState.TERMINATED)
+                when = f"left {earlier.word}" if earlier else "was first seen terminated"
+                return Cause(
+                    Code.TERMINATED_SKEW,
+                    f"because the clocks were {abs(skew):.0f} s apart when {server.server} {when}; they agree now",
+                    (f"measured at {at:%H:%M:%S} UTC",),
+                )
     return None
+
+
+_NEARLY_FATAL = 58.0
+"""Kea terminates above 60 s; our own reading is off by up to a second or two."""
+
+
+def _skews_around(facts: Facts, server: Observation) -> tuple[tuple[float, datetime], ...]:
+    """Return the skews measured just before a server was first seen terminated, and just then."""
+    earlier = facts.history.before(server.server, HaState.TERMINATED)
+    spells = [spell for spell in facts.history.spells_of(server.server) if spell.word == HaState.TERMINATED]
+    readings = [(earlier.skew, earlier.until)] if earlier else []
+    readings += [(spells[-1].skew_at_first, spells[-1].since)] if spells else []
+    return tuple((skew, at) for skew, at in readings if skew is not None)
 
 
 def _by_elimination(facts: Facts) -> Cause | None:
@@ -87,11 +103,12 @@ def _by_elimination(facts: Facts) -> Cause | None:
     Kea terminates only for a skew above 60 s, rejected updates (2.3.1 and later), or a terminated partner
     (ha_service.cc, shouldTerminate); if we saw the clocks agree just before, it was the updates.
     """
-    if facts.ha is not None and facts.ha.max_rejected_lease_updates is None:
-        return None
+    if facts.ha is not None and not facts.ha.max_rejected_lease_updates:
+        return None  # Unknown to that Kea, or never.
     for server, _ in facts.ways():
         earlier = facts.history.before(server.server, HaState.TERMINATED)
-        if earlier and earlier.word in NORMAL_STATES and earlier.skew is not None and abs(earlier.skew) < 30.0:
+        watched = earlier is not None and earlier.word in NORMAL_STATES and earlier.skew is not None
+        if earlier and watched and all(abs(skew) < 30.0 for skew, _ in _skews_around(facts, server)):
             return Cause(
                 Code.TERMINATED_REJECTS,
                 "because too many lease updates were rejected (the subnets agree, so most likely two updates met at one address)",

@@ -86,7 +86,7 @@ def _both_terminated(facts: Facts) -> Finding | None:
     if facts.states != (HaState.TERMINATED, HaState.TERMINATED):
         return None
     served = facts.a.serves and (facts.b.serves or facts.mode is Mode.HOT_STANDBY)
-    nobody = not (facts.a.serves or facts.b.serves)
+    nobody = facts.nobody_serves
     service = (
         "Clients are still served" if served else "NO client is served" if nobody else "Only some clients are served"
     )
@@ -108,7 +108,7 @@ def _one_terminated(facts: Facts) -> Finding | None:
     # A partner at work sees the termination at its next heartbeat and terminates as well: that is on its way.
     if partner.state is not HaState.WAITING and min(facts.in_state(server), facts.in_state(partner)) < 2 * facts.h + 2:
         return None
-    nobody = not (facts.a.serves or facts.b.serves)
+    nobody = facts.nobody_serves
     apart, skew = subnets_apart(facts), skewed_now(facts)
     why = f" Their subnets differ: {apart}." if apart else f" It will terminate again {skew.because}." if skew else ""
     return Finding(
@@ -121,25 +121,33 @@ def _one_terminated(facts: Facts) -> Finding | None:
     )
 
 
-def _left_disabled(facts: Facts) -> Finding | None:
+def left_disabled(facts: Facts) -> tuple[Observation, float, float] | None:
+    """Return the server that should serve and was left switched off, for how long, and how long would be normal; or None."""
     for server, partner in facts.ways():
         if not _should_serve(server) or not (server.status and server.status.switched_off):
             continue
         patience = _patience_with_disabled(facts, server, partner)
         held = facts.held(_still_off(server))
-        if held < patience:
-            return None
-        who = ", ".join(server.origins) or "unknown"
-        return Finding(
-            Code.SERVICE_LEFT_DISABLED,
-            Severity.CRITICAL,
-            f"{server.server} is {server.word} and should serve, but its DHCP was left switched off by {_origin_words(server)} "
-            f"(origin {who}): its clients get no answer.",
-            evidence(
-                facts, f"switched off for {held:.0f} s, longer than any sync or heartbeat explains ({patience:.0f} s)"
-            ),
-        )
+        if held >= patience:
+            return server, held, patience
     return None
+
+
+def _left_disabled(facts: Facts) -> Finding | None:
+    left = left_disabled(facts)
+    if left is None:
+        return None
+    server, held, patience = left
+    who = ", ".join(server.origins) or "unknown"
+    return Finding(
+        Code.SERVICE_LEFT_DISABLED,
+        Severity.CRITICAL,
+        f"{server.server} is {server.word} and should serve, but its DHCP was left switched off by {_origin_words(server)} "
+        f"(origin {who}): its clients get no answer.",
+        evidence(
+            facts, f"switched off for {held:.0f} s, longer than any sync or heartbeat explains ({patience:.0f} s)"
+        ),
+    )
 
 
 def _still_off(server: Observation) -> Callable[[Snapshot], bool]:
@@ -170,10 +178,13 @@ def _patience_with_disabled(facts: Facts, server: Observation, partner: Observat
     While its partner syncs, the partner's origin holds it (renewed page by page); after the sync Kea 2.6 and later
     hold it by their own origin until the next heartbeat (ha_service.cc, processSyncCompleteNotify).
     """
-    if partner.state in {HaState.SYNCING, HaState.WAITING}:
+    dhcp = server.status.dhcp if server.status else None
+    # A partner that syncs answers no command meanwhile, so silence may be a sync.
+    may_sync = partner.state in {HaState.SYNCING, HaState.WAITING} or (partner.status is None and dhcp and dhcp.remote)
+    if may_sync:
         # A thousand leases a second is slower than any sync that was seen; a long one is no fault.
         return facts.sync_timeout + 2 * facts.h + max(server.facts.leases or 0, partner.facts.leases or 0) / 1000.0
-    if server.status and server.status.dhcp and server.status.dhcp.user:
+    if dhcp and dhcp.user:
         return facts.policy.confirm_for
     return facts.h + 4.0
 
@@ -205,7 +216,7 @@ def _deaf(facts: Facts) -> Finding | None:
 
 
 def _nobody(facts: Facts) -> Finding | None:
-    if facts.someone_silent or facts.a.serves or facts.b.serves:
+    if facts.someone_silent or not facts.nobody_serves:
         return None
     patience = 4 * facts.h + facts.sync_timeout
     held = facts.held(lambda s: s.both_answered and not (s.first.serves or s.second.serves))
@@ -318,7 +329,7 @@ def _stuck(facts: Facts, state: HaState, code: Code, patience: float, why: str) 
     for server, partner in facts.ways():
         if server.state is not state or facts.in_state(server) <= patience:
             continue
-        nobody = not (facts.a.serves or facts.b.serves)
+        nobody = facts.nobody_serves
         return Finding(
             code,
             Severity.CRITICAL if nobody else Severity.WARNING,

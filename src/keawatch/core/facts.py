@@ -56,6 +56,11 @@ class Facts:
         return self.ha.mode if self.ha else Mode.HOT_STANDBY
 
     @property
+    def nobody_serves(self) -> bool:
+        """Return whether no server that answers us is known to answer clients; one without the HA hook answers all of them."""
+        return not any(o.serves or _alone(o) for o in (self.a, self.b))
+
+    @property
     def states(self) -> tuple[HaState | None, HaState | None]:
         """Return both states by the servers' own words, primary first."""
         return self.a.state, self.b.state
@@ -82,6 +87,10 @@ class Facts:
     def in_state(self, server: Observation) -> float:
         """Return for how long *server* has said what it says now, in seconds, as far as we have watched."""
         return self.history.state_for(server.server)
+
+
+def _alone(observation: Observation) -> bool:
+    return observation.status is not None and observation.status.ha is None and not observation.status.switched_off
 
 
 def role_of(observation: Observation, partner: Observation) -> Role | None:

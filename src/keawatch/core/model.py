@@ -13,8 +13,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-KEEP = 64
-"""Snapshots kept: at two seconds a poll, two minutes."""
+KEEP_FOR = 300.0
+"""Seconds of snapshots kept: longer than any patience of a diagnosis, at every interval of polling."""
+
+KEEP_AT_LEAST = 8
+"""Snapshots kept however seldom it is polled."""
 
 KEEP_SPELLS = 48
 """Spells kept a server: enough to see what came before a termination."""
@@ -365,6 +368,8 @@ class Spell:
     until: datetime
     skew: float | None = None
     """The pair's clock skew when the spell was last seen, in seconds."""
+    skew_at_first: float | None = None
+    """The same when it was first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,12 +427,16 @@ class History:
         """Return the newest snapshot's time: the core has no other clock."""
         return self.newest.taken_at
 
-    def seen(self, snapshot: Snapshot, *, keep: int = KEEP) -> History:
+    def seen(self, snapshot: Snapshot) -> History:
         """Return the history with *snapshot* added."""
         spells = self.spells
         for observation in snapshot:
             spells = _with_spell(spells, observation, snapshot)
-        return replace(self, snapshots=(*self.snapshots, snapshot)[-keep:], spells=spells)
+        earlier = self.snapshots
+        drop = 0
+        while len(earlier) - drop >= KEEP_AT_LEAST and _apart(earlier[drop], snapshot) > KEEP_FOR:
+            drop += 1
+        return replace(self, snapshots=(*earlier[drop:], snapshot), spells=spells)
 
     def held_since(self, condition: Callable[[Snapshot], bool], *, gap: float = 60.0) -> datetime | None:
         """
@@ -465,11 +474,16 @@ class History:
         return None
 
 
+def _apart(earlier: Snapshot, later: Snapshot) -> float:
+    return (later.taken_at - earlier.taken_at).total_seconds()
+
+
 def _with_spell(spells: tuple[Spell, ...], observation: Observation, snapshot: Snapshot) -> tuple[Spell, ...]:
     mine = [spell for spell in spells if spell.server == observation.server]
-    new = Spell(observation.server, observation.word, snapshot.taken_at, snapshot.taken_at, snapshot.clock_skew)
+    at, skew = snapshot.taken_at, snapshot.clock_skew
+    new = Spell(observation.server, observation.word, at, at, skew, skew)
     if mine and mine[-1].word == observation.word:
-        new = replace(new, since=mine[-1].since, skew=mine[-1].skew if new.skew is None else new.skew)
+        new = replace(mine[-1], until=at, skew=mine[-1].skew if skew is None else skew)
         spells = tuple(spell for spell in spells if spell is not mine[-1])
     elif len(mine) >= KEEP_SPELLS:
         spells = tuple(spell for spell in spells if spell is not mine[0])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from keawatch.core.codes import Code, Diagnosis
+from keawatch.core.diagnosis import left_disabled
 from keawatch.core.facts import Facts
 from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode, Observation
 from keawatch.core.plan import (
@@ -309,11 +310,11 @@ def _can_reset(facts: Facts) -> str | None:
     if facts.mode is not Mode.HOT_STANDBY:
         return f"in {facts.mode} each reset takes half the clients' service at once; use cover"
     possible = {HaState.TERMINATED, HaState.WAITING}
-    if a.state is HaState.PARTNER_DOWN and b.state is HaState.TERMINATED:
-        return None
-    if a.state not in possible or b.state not in possible:
+    alone = a.state is HaState.PARTNER_DOWN and b.state is HaState.TERMINATED
+    if not alone and (a.state not in possible or b.state not in possible):
         return f"{a.server} is {a.word} and {b.server} is {b.word}: one of them is still moving by itself"
-    missing = [o.server for o in (a, b) if Command.HA_RESET not in o.facts.commands]
+    reset = [o for o in (a, b) if o.state is HaState.TERMINATED]
+    missing = [o.server for o in reset if Command.HA_RESET not in o.facts.commands]
     if missing:
         return f"{' and '.join(missing)} accepts ha-reset at none of the addresses given for it"
     return None
@@ -439,15 +440,15 @@ def _plan_id(diagnosis: Diagnosis, facts: Facts, strategy: str) -> str:
 
 
 def _switch_on(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
-    for server in (facts.a, facts.b):
-        by = server.origins
-        if not (by and server.state in _SERVES_WHEN_ON):
-            continue
-        foreign = tuple(origin for origin in by if int(origin) >= _DATABASE)
-        if foreign:
-            return (NoPlan("enable", f"{server.server} has lost its lease database; mend that, and it enables itself"),)
-        return (_enable_plan(diagnosis, facts, server, by),)
-    return ()
+    left = left_disabled(facts)
+    if left is None:
+        return ()
+    server = left[0]
+    if any(int(origin) >= _DATABASE for origin in server.origins):
+        return (NoPlan("enable", f"{server.server} has lost its lease database; mend that, and it enables itself"),)
+    if Command.DHCP_ENABLE not in server.facts.commands:
+        return (NoPlan("enable", f"{server.server} accepts dhcp-enable at none of the addresses given for it"),)
+    return (_enable_plan(diagnosis, facts, server, server.origins),)
 
 
 _DATABASE = 3000

@@ -116,6 +116,20 @@ class _Run:
     baselines: dict[str, Snapshot] = field(default_factory=dict)
     """For each server, the pair as it was just before that server was last given an order."""
 
+    sent: bool = False
+    """Whether any command that changes something has left, or may have."""
+
+    def register(self, step: Step) -> None:
+        """Note what a step that is about to be sent will need undone."""
+        self.sent = True
+        if step.compensation and step.compensation not in self.to_undo:
+            self.to_undo.append(step.compensation)
+
+    def settle(self, step: Step) -> None:
+        """Note what a step that was done has put back."""
+        if step.order in self.to_undo:
+            self.to_undo.remove(step.order)
+
     def before(self, step: Step, snapshot: Snapshot) -> None:
         """Note how the pair is before *step*."""
         if step.order:
@@ -164,7 +178,10 @@ class Performer:
         keys = [step.key for step in left.plan.steps]
         first = max((keys.index(key) for key in left.sent if key in keys), default=0)
         for step in left.plan.steps[:first]:
-            self._register(run, step)
+            run.register(step)
+            run.settle(step)
+        # Of the last one it is not known whether it was sent: if it was, it needs undoing.
+        run.register(left.plan.steps[first])
         return await self._carry_out(run, left.plan.steps[first:])
 
     async def _carry_out(self, run: _Run, steps: Iterable[Step]) -> PlanOutcome:
@@ -209,7 +226,9 @@ class Performer:
         reply = await self._send(run, step)
         report = await self._await_after(run, step, reply)
         self._report(run, step, report)
-        if report.result != "done" and step.required:
+        if report.result == "done":
+            run.settle(step)
+        elif step.required:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
 
@@ -233,15 +252,8 @@ class Performer:
             self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.order)}, plan=run.plan.id)
         except JournalError as error:
             raise _GivenUp(str(error)) from error
-        self._register(run, step)
+        run.register(step)
         return await self._order(step.order, arguments)
-
-    def _register(self, run: _Run, step: Step) -> None:
-        """Note what a step about to be sent will need undone, and what it undoes itself."""
-        if step.order in run.to_undo:
-            run.to_undo.remove(step.order)
-        if step.compensation:
-            run.to_undo.append(step.compensation)
 
     async def _order(self, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
         server = self._servers[order.server]
@@ -323,7 +335,7 @@ class Performer:
             problem = await self._undo(run, order)
             if problem:
                 left.append(problem)
-        for step in (step for step in run.plan.steps if step.rescue):
+        for step in (step for step in run.plan.steps if step.rescue and run.sent):
             snapshot = await self._look(run, _servers_of(step))
             if step.order and not run.unmet(step.only_if, snapshot):
                 await self._undo(run, step.order)

@@ -18,6 +18,10 @@ class SimError(KeawatchError):
     """The simulation was asked for something that it can't do."""
 
 
+class SilentError(SimError):
+    """A server gave no proper answer."""
+
+
 class RefusedError(Exception):
     """A command that is answered with an error."""
 

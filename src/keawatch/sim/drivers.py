@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from keawatch.sim import story
-from keawatch.sim.answers import Json, SimError
+from keawatch.sim.answers import Json, SilentError, SimError
 from keawatch.sim.clients import PATIENCE
 from keawatch.sim.net import SimNet
 from keawatch.sim.pair import SimPair
@@ -16,6 +16,7 @@ NARROW = {
     4: ("10.77.0.0/16", "10.77.128.0-10.77.255.254"),
     6: ("fd77::/64", "fd77::1:0:0:0-fd77::1:0:ffff:ffff"),
 }
+NO_REPLY = Outcome(text="no reply")
 _STEP = 0.02
 
 
@@ -28,6 +29,12 @@ class SimDriver:
 
     def perform(self, action: Action) -> Outcome:
         """Do something to the pair."""
+        try:
+            return self._perform(action)
+        except SilentError:
+            return NO_REPLY
+
+    def _perform(self, action: Action) -> Outcome:
         match action:
             case story.Pass(seconds):
                 self.pair.run(seconds)
@@ -48,6 +55,8 @@ class SimDriver:
 
     def look(self, server: str) -> View:
         """Look at a server."""
+        if self.pair.server(server).frozen:
+            return read_view(None)
         return look(self.pair.server(server))
 
     def variant(self, server: str, name: str) -> Json:
@@ -148,11 +157,11 @@ async def _perform_live(action: Action, net: SimNet, driver: SimDriver) -> Outco
     return Outcome()
 
 
-async def _wait_live(net: SimNet, states: tuple[str, str], timeout: float) -> None:
-    until = net.pair.now + timeout
+async def _wait_live(net: SimNet, states: tuple[str, str], patience: float) -> None:
+    until = net.pair.now + patience
     while net.pair.states != states:
         if net.pair.now > until:
-            raise SimError(f"states are {net.pair.states}, not {states}, after {timeout} s")
+            raise SimError(f"states are {net.pair.states}, not {states}, after {patience} s")
         await asyncio.sleep(_STEP)
 
 
@@ -164,5 +173,5 @@ def _acks(server: SimServer) -> int:
 
 def _outcome(reply: Json | str) -> Outcome:
     if isinstance(reply, str):
-        return Outcome(text=reply)
+        return NO_REPLY
     return Outcome(reply["result"], reply.get("text"))

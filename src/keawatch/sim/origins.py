@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from keawatch.sim.agenda import Entry
 from keawatch.sim.answers import Json
 from keawatch.sim.profile import Profile
+from keawatch.sim.work import Timer
 
 USER, LOCAL, REMOTE, DATABASE = 1, 1000, 2000, 3000
 
-Timer = Callable[[float, Callable[[], None]], Entry]
+StartTimer = Callable[[float, Callable[[], None]], Timer]
 
 
 class Origins:
     """The set of those who have switched DHCP off; it runs only while the set is empty."""
 
-    def __init__(self, profile: Profile, timer: Timer) -> None:
+    def __init__(self, profile: Profile, timer: StartTimer) -> None:
         self._profile = profile
         self._timer = timer
         self._off: set[int] = set()
-        self._timers: dict[int, Entry] = {}
+        self._timers: dict[int, Timer] = {}
 
     @property
     def enabled(self) -> bool:

@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from keawatch.sim.agenda import EPOCH, Agenda, Clock
-from keawatch.sim.answers import ERROR, REFUSED, UNSUPPORTED, Json, RefusedError, SimError, answer
+from keawatch.sim.answers import ERROR, REFUSED, UNSUPPORTED, Json, RefusedError, SilentError, SimError, answer
 from keawatch.sim.commands import CoreCommands
 from keawatch.sim.dhcp import DhcpServer
 from keawatch.sim.ha_commands import BrokenReplyError, HaCommands
@@ -25,7 +25,7 @@ from keawatch.sim.profile import Profile
 from keawatch.sim.service import HaService
 from keawatch.sim.settings import Settings, family_of, place_of, read_settings
 from keawatch.sim.statistics import Statistics
-from keawatch.sim.work import Ask, Deliver, Life, Work
+from keawatch.sim.work import Ask, Deliver, Life, Timer, Work
 
 LONGEST_SECONDS = 600.0
 _pids = itertools.count(7000)
@@ -114,7 +114,7 @@ class SimServer:
         self._life: Life | None = None
         self._handlers: dict[str, Handler] = {}
         self.host = Host(
-            profile, family_of(config), self.clock, Life(self.agenda, self._carry), Origins(profile, self._timer),
+            profile, family_of(config), self.clock, Life(self.agenda, self.clock, self._carry), Origins(profile, self._timer),
             self.store, self.pace,
         )  # fmt: skip
         self.statistics = Statistics(self.host.family, self.clock)
@@ -141,7 +141,7 @@ class SimServer:
         """Start a process with the configuration file and the leases that there are."""
         if self.alive:
             raise SimError(f"{self.name} runs already")
-        self._life = Life(self.agenda, self._carry)
+        self._life = Life(self.agenda, self.clock, self._carry)
         self.host.life = self._life
         self.host.origins = Origins(self.profile, self._timer)
         self.statistics = Statistics(self.host.family, self.clock)
@@ -252,7 +252,7 @@ class SimServer:
         while not answers and (moment := self.agenda.next_moment()) is not None and moment <= until:
             self.agenda.run(moment)
         if not answers or isinstance(answers[0], str):
-            raise SimError(f"{self.name} gave no answer to {command}: {(answers or ['silence'])[0]}")
+            raise SilentError(f"{self.name} gave no answer to {command}: {(answers or ['silence'])[0]}")
         return answers[0]
 
     def tick(self, now: float) -> None:
@@ -306,7 +306,7 @@ class SimServer:
     def _carry(self, ask: Ask, deliver: Deliver) -> None:
         self.network.carry(self, ask, deliver)
 
-    def _timer(self, seconds: float, what: Callable[[], None]) -> Any:
+    def _timer(self, seconds: float, what: Callable[[], None]) -> Timer:
         return self.host.life.timer(seconds, what)
 
 

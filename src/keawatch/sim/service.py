@@ -7,7 +7,6 @@ A new service is built in ``waiting``, knowing nothing of its partner, at each s
 from collections.abc import Callable
 from email.utils import format_datetime
 
-from keawatch.sim.agenda import Entry
 from keawatch.sim.answers import Json, RefusedError, Verdict, judge
 from keawatch.sim.backlog import Backlog
 from keawatch.sim.host import Host
@@ -19,7 +18,7 @@ from keawatch.sim.scopes import Scopes
 from keawatch.sim.settings import Mode, Peer, Relationship, Role
 from keawatch.sim.sync import fetch_all
 from keawatch.sim.transitions import AT_REST, ENTRIES, RULES, SERVING, UPDATING, is_invalid
-from keawatch.sim.work import Ask, Work
+from keawatch.sim.work import Ask, Timer, Work
 
 LEAST_SYNC_SECONDS = 1
 
@@ -34,7 +33,7 @@ class HaService:
         self.scopes = Scopes(relationship)
         self.machine = Machine({State(name): pause for name, pause in relationship.pauses.items()})
         self.backlog = Backlog(relationship.delayed_updates_limit)
-        self._timer: Entry | None = None
+        self._timer: Timer | None = None
         self._sync_noted = False
         self._closed = False
         host.origins.restart_ha()

@@ -149,8 +149,9 @@ class Script:
     name: str
     sentence: str
     steps: tuple[Action, ...]
-    spec: PairSpec = PairSpec()
+    spec: PairSpec
     families: tuple[int, ...] = (4,)
+    versions: tuple[str, ...] = ("2.2", "2.6", "3.0")
 
 
 # --- what is seen

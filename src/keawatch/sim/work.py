@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from keawatch.sim.agenda import Agenda, Entry
+from keawatch.sim.agenda import Agenda, Clock, Entry
 from keawatch.sim.answers import Json
 
 
@@ -31,6 +31,8 @@ class Ask:
     """TIMEOUT_DEFAULT_HTTP_CLIENT_REQUEST (timeouts.h)."""
 
 
+_MOMENT = 0.001
+
 Wait = Pause | Ask
 Work = Generator[Wait, Any, Any]
 Deliver = Callable[[Json | str], None]
@@ -45,11 +47,38 @@ def _always() -> bool:
     return True
 
 
+class Timer:
+    """
+    A timer as Kea has it: by the wall clock (interval_timer.cc, boost's deadline_timer).
+
+    A clock that is set back makes it late by as much; one that is set forward does not make it early.
+    """
+
+    def __init__(self, agenda: Agenda, clock: Clock, seconds: float, what: Callable[[], None]) -> None:
+        self._agenda = agenda
+        self._clock = clock
+        self._what = what
+        self._due = clock.unix + seconds
+        self._entry: Entry = agenda.after(seconds, self._ring)
+
+    def cancel(self) -> None:
+        """Make it not ring."""
+        self._entry.cancel()
+
+    def _ring(self) -> None:
+        late = self._due - self._clock.unix
+        if late > _MOMENT:
+            self._entry = self._agenda.after(late, self._ring)
+            return
+        self._what()
+
+
 class Life:
     """One life of a process, from its start to its end."""
 
-    def __init__(self, agenda: Agenda, carry: Carry) -> None:
+    def __init__(self, agenda: Agenda, clock: Clock, carry: Carry) -> None:
         self._agenda = agenda
+        self._clock = clock
         self._carry = carry
         self._backlog: list[Callable[[], None]] = []
         self._queue: deque[Callable[[], Work | None]] = deque()
@@ -84,9 +113,9 @@ class Life:
         self._queue.clear()
         self._backlog.clear()
 
-    def timer(self, seconds: float, what: Callable[[], Work | None]) -> Entry:
-        """Have the main thread do something in so many seconds."""
-        return self._agenda.after(seconds, lambda: self.resume(lambda: self.post(what)))
+    def timer(self, seconds: float, what: Callable[[], Work | None]) -> "Timer":
+        """Have the main thread do something in so many seconds by the server's wall clock."""
+        return Timer(self._agenda, self._clock, seconds, lambda: self.resume(lambda: self.post(what)))
 
     def post(self, job: Callable[[], Work | None]) -> None:
         """Have the main thread do something when its turn comes."""
