@@ -286,7 +286,7 @@ ONE_MISTAKE = [
     (with_pair("gate = 1"), "3: pair[0].gate: should be true or false, without quotes, and is a number"),
     (
         with_pair("confirm_for = 600"),
-        "3: pair[0].confirm_for: is longer than is remembered at this watch.interval, which is 126 s",
+        "3: pair[0].confirm_for: is longer than is remembered, which is 300 s",
     ),
     (with_pair("grace = nan"), "3: pair[0].grace: should be a number that has an end, and is a number"),
     (

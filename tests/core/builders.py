@@ -192,10 +192,10 @@ def held(
     return polled(lambda when: pair(north, south, when=when, **around), seconds, after=after, every=every)
 
 
-def well(seconds: float = 10.0, **around: Unpack[Around]) -> History:
+def well(seconds: float = 10.0, *, after: History | None = None, **around: Unpack[Around]) -> History:
     """Return the history of a healthy pair."""
     normal = around.get("mode", Mode.HOT_STANDBY)
-    return held(seconds, normal, normal, **around)
+    return held(seconds, normal, normal, after=after, **around)
 
 
 def terminated(seconds: float = 10.0, *, after: History | None = None, **around: Unpack[Around]) -> History:

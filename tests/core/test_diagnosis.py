@@ -385,7 +385,8 @@ class TestServiceLeftDisabled:
 
     def test_is_found_at_the_second_server_while_the_first_is_off_for_a_moment(self) -> None:
         lasting: Around = {"mode": Mode.LOAD_BALANCING, "south": {"off": (1000,)}}
-        history = well(2, north={"off": (2000,)}, after=well(60, **lasting), **lasting)
+        both: Around = {**lasting, "north": {"off": (2000,)}}
+        history = well(2, after=well(60, **lasting), **both)
 
         assert the(Code.SERVICE_LEFT_DISABLED, history).sentence.startswith("south")
 

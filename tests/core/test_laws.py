@@ -154,9 +154,9 @@ def test_nothing_is_done_while_a_server_is_silent_but_to_switch_one_on(history: 
 
 
 @LAW
-@given(looks(), policies())
-def test_nothing_is_done_on_one_sight(one: Look, policy: Policy) -> None:
-    assert not decide(held(one, 0.0), policy).act
+@given(st.one_of(healing_looks(), looks()), st.sampled_from([0.0, 2.0, 5.0]))
+def test_nothing_is_done_on_one_sight_or_before_it_is_confirmed(one: Look, seconds: float) -> None:
+    assert not decide(held(one, seconds), POLICY).act
 
 
 @LAW

@@ -15,14 +15,28 @@ from typing import Any
 import pytest
 
 from keawatch.core.decision import Decision, decide
-from keawatch.core.model import Attempt, History, Mode, Pause, PartnerView, Snapshot
+from keawatch.core.model import Attempt, History, Mode, PartnerView, Pause, Snapshot
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from tests.core.builders import NORTH, SOUTH, Told, at, config, facts, guards, pair, role, sees
 
 STORIES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.toml"))
 EVERY = 2
 
-ROW_KEYS = {"at", NORTH, SOUTH, "ended", "pause", "code", "also", "says", "act", "withheld", "because", "serving", "redundant"}
+ROW_KEYS = {
+    "at",
+    NORTH,
+    SOUTH,
+    "ended",
+    "pause",
+    "code",
+    "also",
+    "says",
+    "act",
+    "withheld",
+    "because",
+    "serving",
+    "redundant",
+}
 
 
 @dataclass
@@ -129,7 +143,11 @@ def test_story(path: Path) -> None:
         for when in range(row["at"], after["at"], EVERY):
             decision = story.look(row, when)
             done = decision.plan.strategy if decision.act and decision.plan else None
-            assert done == (row.get("act") if when == row["at"] else None), (when, decision.diagnosis, decision.withheld)
+            assert done == (row.get("act") if when == row["at"] else None), (
+                when,
+                decision.diagnosis,
+                decision.withheld,
+            )
             if when == row["at"]:
                 _expect(row, decision)
 

@@ -96,7 +96,10 @@ def running_config(name: str, mode: Mode = Mode.HOT_STANDBY) -> dict[str, Any]:
         "peers": peers,
     }
     hook = {"library": "libdhcp_ha.so", "parameters": {"high-availability": [ha]}}
-    dhcp = {"subnet4": [{"id": 1, "subnet": "192.0.2.0/24"}], "hooks-libraries": [{"library": "libdhcp_lease_cmds.so"}, hook]}
+    dhcp = {
+        "subnet4": [{"id": 1, "subnet": "192.0.2.0/24"}],
+        "hooks-libraries": [{"library": "libdhcp_lease_cmds.so"}, hook],
+    }
     return {"Dhcp4": dhcp, "hash": "5F3A"}
 
 
@@ -168,9 +171,11 @@ class FakeKea:
         if self.pair.once(self.pair.loses, key):
             raise KeaTimeoutError(f"{self.name} did not answer in time")
         reply = Reply(0, "done")
-        if not self.pair.once(self.pair.ignores, key):
-            reply = _COMMANDS[Command(command)](self, dict(arguments or {}))
-        self.pair.carried_out(self.name, command)
+        try:
+            if not self.pair.once(self.pair.ignores, key):
+                reply = _COMMANDS[Command(command)](self, dict(arguments or {}))
+        finally:
+            self.pair.carried_out(self.name, command)
         if key in self.pair.mutes:
             raise KeaTimeoutError(f"{self.name} did not answer in time")
         return reply
@@ -192,7 +197,7 @@ class FakeKea:
         return self.pair.servers[OTHER[self.name]]
 
     def _status(self) -> ServerStatus:
-        age = 0.0 if self.heard_at is None else float(int(_time() - self.heard_at))
+        age = 0.0 if self.heard_at is None else float(int(self.pair.at - self.heard_at))
         view = PartnerView(
             role=role(OTHER[self.name], self.pair.mode),
             state=self.remembers,
@@ -205,23 +210,23 @@ class FakeKea:
             self.state, role(self.name, self.pair.mode), self.pair.mode, self.scopes, self.name, OTHER[self.name], view
         )
         clock = fake_now() + timedelta(seconds=self.ahead)
-        reload = _time() - self.reloaded_at
+        reload = self.pair.at - self.reloaded_at
         return ServerStatus(ha, switched_off(*sorted(self.off)), clock, fake_now(), 0, 4711, 7200.0, reload, "ready")
 
     # --- its HA machine
 
     def put(self, state: HaState, *, remembers: HaState | None, heard_ago: float = 1.0) -> None:
         """Set the server into *state*, entered, as if it had been there for some time."""
-        self.state, self.remembers, self.heard_at = state, remembers, _time() - heard_ago
+        self.state, self.remembers, self.heard_at = state, remembers, self.pair.at - heard_ago
         if remembers is HaState.TERMINATED:
             self.partner_terminated_since = self.heard_at
         self._enter()
         if state is not HaState.TERMINATED:
-            self.next_beat = _time() + H - heard_ago
+            self.next_beat = self.pair.at + H - heard_ago
 
     def beat(self) -> None:
         """Send one heartbeat and act on what came of it."""
-        self.next_beat = _time() + H
+        self.next_beat = self.pair.at + H
         if self.other.reachable:
             self._hear(self.other.state)
         else:
@@ -232,8 +237,8 @@ class FakeKea:
         if state is not HaState.TERMINATED:
             self.partner_terminated_since = None
         elif self.remembers is not HaState.TERMINATED:
-            self.partner_terminated_since = _time()
-        self.remembers, self.heard_at, self.skew = state, _time(), self.other.ahead - self.ahead
+            self.partner_terminated_since = self.pair.at
+        self.remembers, self.heard_at, self.skew = state, self.pair.at, self.other.ahead - self.ahead
         if state is HaState.READY:
             self.off.discard(1000)
 
@@ -265,13 +270,13 @@ class FakeKea:
         if self.state is HaState.TERMINATED:
             self.next_beat = inf
         if self.state is HaState.SYNCING and self.other.reachable:
-            self.sync_ends = _time() + self.pair.sync_seconds
+            self.sync_ends = self.pair.at + self.pair.sync_seconds
             self.next_beat = inf
             self.other.off.add(2000)
 
     def synced(self) -> None:
         """End the sync (ha_service.cc, processSyncCompleteNotify)."""
-        self.sync_ends, self.next_beat = inf, _time() + H
+        self.sync_ends, self.next_beat = inf, self.pair.at + H
         self.other.off.discard(2000)
         if self.other.state is HaState.PARTNER_DOWN:
             self.other.off.add(1000)
@@ -281,7 +286,7 @@ class FakeKea:
             self.run()
 
     def _interrupted(self) -> bool:
-        return self.heard_at is not None and _time() - self.heard_at > MAX_RESPONSE_DELAY
+        return self.heard_at is not None and self.pair.at - self.heard_at > MAX_RESPONSE_DELAY
 
     def _fails_over(self) -> bool:
         silent = self.heard_at is None or self._interrupted()
@@ -299,7 +304,7 @@ class FakeKea:
     def from_waiting(self) -> HaState:
         if self.remembers is HaState.TERMINATED:
             since = self.partner_terminated_since
-            long_ago = since is not None and _time() - since >= 600.0
+            long_ago = since is not None and self.pair.at - since >= 600.0
             return HaState.TERMINATED if long_ago and self.pair.ten_minutes else HaState.WAITING
         if self.remembers is HaState.SYNCING or (self.remembers is HaState.WAITING and self.name != NORTH):
             return HaState.WAITING
@@ -333,7 +338,7 @@ class FakeKea:
         if self.state is HaState.WAITING:
             return Reply(0, "HA state machine already in WAITING state.")
         if self.next_beat == inf:
-            self.next_beat = _time() + H
+            self.next_beat = self.pair.at + H
         self.state = HaState.WAITING
         self._enter()
         self.run(nop=True)
@@ -341,7 +346,9 @@ class FakeKea:
 
     def ha_maintenance_start(self, _: dict[str, Any]) -> Reply:
         if self.state is HaState.TERMINATED:
-            raise KeaCommandError("ha-maintenance-start", 1, "Unable to transition the server from the terminated state")
+            raise KeaCommandError(
+                "ha-maintenance-start", 1, "Unable to transition the server from the terminated state"
+            )
         if self.state is HaState.PARTNER_DOWN:
             return Reply(0, "Server is now in the partner-down state.")
         if self.other.reachable:
@@ -385,7 +392,7 @@ class FakeKea:
             self.other.off.discard(2000)
         self.remembers = self.heard_at = self.skew = self.partner_terminated_since = None
         self.off = {origin for origin in self.off if origin == 1}
-        self.state, self.next_beat, self.reloaded_at = HaState.WAITING, _time() + H, _time()
+        self.state, self.next_beat, self.reloaded_at = HaState.WAITING, self.pair.at + H, self.pair.at
         self._enter()
 
     def dhcp_enable(self, arguments: dict[str, Any]) -> Reply:
@@ -448,7 +455,8 @@ class FakePair:
 
     def __post_init__(self) -> None:
         self.servers = {name: FakeKea(name, self) for name in (NORTH, SOUTH)}
-        self._settled_at = _time()
+        self.at = _time()
+        """The moment up to which everything has happened."""
 
     @property
     def north(self) -> FakeKea:
@@ -491,24 +499,22 @@ class FakePair:
 
     def settle(self) -> None:
         """Let everything happen that was to happen by now, in its order."""
-        for _ in range(10_000):
-            when, name = min((min(s.next_beat, s.sync_ends), s.name) for s in self.servers.values())
-            if when > _time():
-                break
-            self._pass(when)
-            server = self.servers[name]
-            if server.sync_ends <= when:
+        now = _time()
+        while (due := min((min(s.next_beat, s.sync_ends), s.name) for s in self.servers.values()))[0] <= now:
+            self._pass(due[0])
+            server = self.servers[due[1]]
+            if server.sync_ends <= self.at:
                 server.synced()
             elif server.alive:
                 server.beat()
             else:
                 server.next_beat = inf
-        self._pass(_time())
+        self._pass(now)
 
     def _pass(self, until: float) -> None:
         if not (self.north.serves or self.south.serves):
-            self.dark += max(0.0, until - self._settled_at)
-        self._settled_at = max(self._settled_at, until)
+            self.dark += max(0.0, until - self.at)
+        self.at = max(self.at, until)
 
     async def look(self) -> Snapshot:
         """Return both servers now, without leaving a trace in the calls."""

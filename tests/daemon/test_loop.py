@@ -158,9 +158,12 @@ async def test_a_second_plan_of_a_decision_that_knows_no_guard_does_not_begin_ei
         return replace(decide(replace(history, attempts=()), policy, **more), withheld=())
 
     stage = Stage(tmp_path, decided=guardless)
+    stage.pair.b.answers = False  # Every command to it takes its whole deadline, so rounds find the pair as it was.
     await stage.loop.start()
     await stage.until(lambda view: stage.loop.busy)
-    await stage.rounds(2)
+    view = await stage.rounds(3)
+    assert view.decision.act
+    assert stage.loop.busy
     await stage.until(healed)
     assert stage.kinds().count("plan") == 1
     await stage.loop.stop()

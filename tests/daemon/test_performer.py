@@ -272,6 +272,20 @@ async def test_a_primary_left_without_scopes_gets_them_when_the_plan_is_given_up
     assert outcome.measured_pause < 2.0
 
 
+async def test_the_rescue_is_sent_also_when_the_journal_fails_with_the_primary_dark(stage: Stage) -> None:
+    def bounce(server: FakeServer, command: str) -> None:
+        if command == "ha-reset" and server.name == "a":
+            server.state, server.scopes, server.off = HaState.TERMINATED, (), {1001}
+            stage.journal.close()
+
+    stage.pair.after_send = bounce
+    outcome = await stage.performer.perform(COVER)
+    assert outcome.result == "failed"
+    assert stage.pair.order[-1] == ("a", "ha-scopes")
+    assert put_back(stage)
+    assert stage.pair.a.serves
+
+
 async def test_what_can_not_be_put_back_is_said_and_its_record_kept(stage: Stage) -> None:
     recorded = stage.pair.b.recorded
 

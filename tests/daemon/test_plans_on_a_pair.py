@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +22,7 @@ from keawatch.daemon.performer import Performer, PlanOutcome, PlanRefusedError, 
 from keawatch.daemon.vault import Vault
 from keawatch.errors import JournalError, KeaCommandError, KeaConnectionError, KeaForbiddenError
 from tests.core.builders import NORTH, SOUTH
-from tests.daemon.fakes import H, PASSWORD, FakePair, TimelessLoop, both_terminated, fake_now, running_config
+from tests.daemon.fakes import PASSWORD, FakePair, H, TimelessLoop, both_terminated, fake_now, running_config
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,10 @@ REFUSAL = KeaCommandError("config-set", 1, "no")
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": TimelessLoop}
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
 
 
 class FullDisk(Journal):
@@ -245,7 +249,7 @@ class TestPreconditions:
         Condition(Fact.CLOCKS_AGREE, NORTH, ("30",)),
     )
 
-    VIOLATIONS: dict[str, Callable[[FakePair], None]] = {
+    VIOLATIONS: ClassVar[dict[str, Callable[[FakePair], None]]] = {
         "standby is elsewhere": lambda pair: pair.south.put(HaState.READY, remembers=None),
         "standby is silent": lambda pair: setattr(pair.south, "alive", False),
         "primary took over": lambda pair: pair.north.put(HaState.PARTNER_DOWN, remembers=None),
@@ -485,7 +489,7 @@ class TestKilled:
     CALLS = 46
     """As many calls has cover until it only waits for both to be together."""
 
-    @pytest.mark.parametrize("away", [0.0, 25.0, 700.0])
+    @pytest.mark.parametrize("away", [0.0, 700.0])
     @pytest.mark.parametrize("number", range(CALLS))
     async def test_cover_before_each_call(self, tmp_path: Path, number: int, away: float) -> None:
         made = await stage(both_terminated(skew=90.0), tmp_path)
@@ -502,6 +506,19 @@ class TestKilled:
         elif outcome.result == "ok":
             assert made.pair.words == NORMAL
         assert not made.kept or outcome is None
+        await self.ends_served(made)
+
+    @pytest.mark.parametrize("number", range(10, CALLS, 5))
+    async def test_cover_of_a_load_balancing_pair(self, tmp_path: Path, number: int) -> None:
+        made = await stage(both_terminated(skew=90.0, mode=Mode.LOAD_BALANCING), tmp_path)
+        made.pair.dies_before = number
+
+        await made.killed()
+        outcome = await made.take_up()
+
+        assert outcome
+        assert outcome.result == "ok", outcome
+        assert made.as_recorded()
         await self.ends_served(made)
 
     COMMANDS = (
@@ -531,7 +548,7 @@ class TestKilled:
         assert made.as_recorded()
         made.close()
 
-    @pytest.mark.parametrize("number", range(0, 120, 3))
+    @pytest.mark.parametrize("number", range(0, 120, 5))
     async def test_reset_before_each_call(self, tmp_path: Path, number: int) -> None:
         made = await stage(both_terminated(skew=90.0, ago=900.0), tmp_path, RESET)
         made.pair.dies_before = number
@@ -543,8 +560,8 @@ class TestKilled:
         assert outcome is None or (outcome.result == "ok" and made.pair.words == NORMAL), outcome
         made.close()
 
-    @pytest.mark.parametrize("second", range(2, 40, 4))
-    @pytest.mark.parametrize("first", range(8, CALLS, 4))
+    @pytest.mark.parametrize("second", range(2, 40, 8))
+    @pytest.mark.parametrize("first", range(8, CALLS, 7))
     async def test_twice(self, tmp_path: Path, first: int, second: int) -> None:
         made = await stage(both_terminated(skew=90.0), tmp_path)
         made.pair.dies_before = first
@@ -562,7 +579,7 @@ class TestKilled:
         assert made.as_recorded()
         await self.ends_served(made)
 
-    @pytest.mark.parametrize("number", range(20, 60))
+    @pytest.mark.parametrize("number", range(20, 60, 2))
     async def test_while_a_plan_is_being_given_up(self, tmp_path: Path, number: int) -> None:
         made = await stage(both_terminated(ago=15.0), tmp_path)
         made.pair.ignores = [(NORTH, "ha-maintenance-start"), *[(NORTH, "ha-reset")] * 4]
@@ -576,7 +593,7 @@ class TestKilled:
         assert made.as_recorded()
         await self.ends_served(made)
 
-    @pytest.mark.parametrize("number", range(CALLS))
+    @pytest.mark.parametrize("number", range(0, CALLS, 2))
     async def test_nobody_starts_it_again_and_clients_are_served_all_the_same(
         self, tmp_path: Path, number: int
     ) -> None:
@@ -633,6 +650,7 @@ class TestJournalThatFails:
             await made.perform()
 
         assert not made.pair.sent
+        assert not made.kept, "a recording holds passwords, and nobody would ever remove this one"
         made.close()
 
     async def test_recording_that_cannot_be_kept_sends_nothing(self, tmp_path: Path) -> None:
@@ -654,8 +672,8 @@ class TestJournalThatFails:
         outcome = await made.perform()
 
         assert made.as_recorded()
-        assert outcome.result == ("failed" if room < 22 else "ok"), outcome.reason
         assert outcome.result == "ok" or "disk is full" in outcome.reason
+        assert outcome.result == "failed" or room > 15
         await TestKilled.ends_served(made)
 
     async def test_no_command_leaves_unannounced(self, tmp_path: Path) -> None:
@@ -723,7 +741,12 @@ class TestStopping:
 
     async def test_long_wait_at_rest_is_cut_short(self, tmp_path: Path) -> None:
         made = await stage(both_terminated(), tmp_path)
-        made.at_step("together", lambda: asyncio.get_running_loop().call_later(1.0, made.performer.stopping.set))
+        loop = asyncio.get_running_loop()
+
+        def soon() -> None:
+            loop.call_later(1.0, made.performer.stopping.set)
+
+        made.at_step("together", soon)
 
         outcome = await made.perform()
 
@@ -780,7 +803,7 @@ class TestSecrets:
         outcome = await made.perform()
 
         made.close()
-        written = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+        written = everything_in(tmp_path)
         assert b"config-set" in written
         assert PASSWORD.encode() not in written
         assert PASSWORD not in json.dumps(jsonable(outcome))

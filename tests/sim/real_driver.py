@@ -143,4 +143,3 @@ class RealDriver:
 
     def _node(self, server: str) -> Node:
         return self.pair.primary if server == "a" else self.pair.standby
-

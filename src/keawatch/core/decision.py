@@ -16,7 +16,7 @@ from keawatch.core.codes import Code, Diagnosis, Severity
 from keawatch.core.diagnosis import diagnose
 from keawatch.core.facts import Facts, facts_of, subnets_apart
 from keawatch.core.model import Attempt, HaState, History, Mode, Since, Snapshot
-from keawatch.core.plan import Command, Plan
+from keawatch.core.plan import Command, Plan, stopped_at_once
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.core.remedies import NoPlan, propose
 
@@ -301,8 +301,12 @@ def _choose(
             if isinstance(proposal, NoPlan):
                 withheld.append(Withheld(Guard.NO_WAY, proposal.strategy, proposal.reason))
                 continue
-            withheld.extend(held_back(proposal, facts, by_operator=by_operator))
-            return proposal, tuple(withheld)
+            held = held_back(proposal, facts, by_operator=by_operator)
+            stopped = () if held else stopped_at_once(proposal, facts.snapshot)
+            if stopped:
+                withheld.append(Withheld(Guard.NO_WAY, proposal.strategy, "; ".join(stopped)))
+                continue
+            return proposal, (*withheld, *held)
     return None, tuple(withheld)
 
 

@@ -56,7 +56,7 @@ class Fact(StrEnum):
     HEARD_PARTNER = "heard-partner"
     """It has had a good heartbeat from its partner since it was last given an order."""
     CLOCKS_AGREE = "clocks-agree"
-    """The pair's clocks differ by less than the value, in seconds."""
+    """The pair's clocks differ by no more than the value, in seconds."""
     SWITCHED_OFF_BY = "switched-off-by"
     """Exactly this origin is among those that have switched its DHCP off."""
     NOT_SWITCHED_OFF_BY = "not-switched-off-by"
@@ -81,7 +81,7 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.SERVES: "{server} serves",
     Fact.SERVES_NOT: "{server} does not serve",
     Fact.HEARD_PARTNER: "{server} has heard its partner again",
-    Fact.CLOCKS_AGREE: "the clocks differ by less than {values} s",
+    Fact.CLOCKS_AGREE: "the clocks differ by no more than {values} s",
     Fact.SWITCHED_OFF_BY: "{server} is switched off by origin {values}",
     Fact.NOT_SWITCHED_OFF_BY: "{server} is not switched off by origin {values}",
 }
@@ -125,7 +125,7 @@ def _service(seen: Observation) -> str:
 
 def _clocks_agree(condition: Condition, snapshot: Snapshot) -> bool:
     skew = snapshot.clock_skew
-    return skew is not None and abs(skew) < float(condition.values[0])
+    return skew is not None and abs(skew) <= float(condition.values[0])
 
 
 def _heard(seen: Observation, before: Observation) -> bool:
@@ -228,3 +228,11 @@ class Plan:
     def orders(self) -> tuple[Order, ...]:
         """Return every command it may send, compensations aside."""
         return tuple(step.order for step in self.steps if step.order)
+
+
+def stopped_at_once(plan: Plan, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return why *plan* would be given up at the first step that has something to do, as things are; empty if it would not."""
+    for step in plan.steps:
+        if not any(unmet(condition, snapshot, snapshot) for condition in step.only_if):
+            return tuple(reason for condition in step.before if (reason := unmet(condition, snapshot, snapshot)))
+    return ()

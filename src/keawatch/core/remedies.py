@@ -57,6 +57,10 @@ def propose(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
 
 
 def _heal(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
+    by_hand = [o.server for o in (facts.a, facts.b) if o.status and o.status.dhcp and o.status.dhcp.user]
+    if by_hand:
+        # A dhcp-disable by hand outlives every reset: no plan could end with that server serving.
+        return (NoPlan("heal", f"{' and '.join(by_hand)} was switched off by hand (dhcp-disable); switch it on first"),)
     return tuple(_STRATEGIES[strategy](diagnosis, facts) for strategy in facts.policy.strategies)
 
 

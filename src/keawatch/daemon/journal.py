@@ -47,6 +47,9 @@ CREATE TABLE IF NOT EXISTS setting (pair TEXT NOT NULL, name TEXT NOT NULL, body
 """
 
 
+_CLOSED = "(plan IS NULL OR (pair, plan) IN (SELECT pair, plan FROM entry WHERE kind = 'end'))"
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the journal."""
@@ -149,8 +152,11 @@ class Journal:
         """Remove what is older than ``KEEP_DAYS`` or beyond ``KEEP_ENTRIES``."""
         before = (self._clock() - timedelta(days=KEEP_DAYS)).isoformat()
         with self._failing("written"):
-            self._db.execute("DELETE FROM entry WHERE at < ?", (before,))
-            self._db.execute("DELETE FROM entry WHERE number <= (SELECT MAX(number) FROM entry) - ?", (KEEP_ENTRIES,))
+            self._db.execute(f"DELETE FROM entry WHERE at < ? AND {_CLOSED}", (before,))  # noqa: S608 - a constant
+            self._db.execute(
+                f"DELETE FROM entry WHERE number <= (SELECT MAX(number) FROM entry) - ? AND {_CLOSED}",  # noqa: S608
+                (KEEP_ENTRIES,),
+            )
 
     def _setting(self, pair: str, name: str) -> dict[str, Any] | None:
         with self._failing("read"):

@@ -184,6 +184,8 @@ class PairLoop:
         if error is None:
             self._note_outcome(task.result())
         elif isinstance(error, JournalError):
+            # Nothing was sent; the next round tries whether the journal can be written again.
+            self._close_attempt("refused", self._parts.clock())
             self._trouble = str(error)
         elif isinstance(error, PlanRefusedError):
             self._close_attempt("refused", self._parts.clock())

@@ -94,13 +94,13 @@ class CoreCommands:
         return hashlib.sha256(text.encode()).hexdigest().upper()
 
     def _given(self, arguments: Json | None) -> Json:
-        if not arguments:
+        if arguments is None:
             raise RefusedError("Missing mandatory 'arguments' parameter.")
         if self._key not in arguments:
             raise RefusedError(f"Missing mandatory '{self._key}' parameter.")
         want(arguments, self._key, dict, f"'{self._key}' parameter expected to be a map.")
         strangers = [f"'{key}'" for key in sorted(arguments) if key != self._key]
-        if strangers and self._host.profile.has_config_hash:
+        if strangers:
             more = "".join(f" (and {name})" for name in strangers[1:])
             raise RefusedError(f"Unsupported {strangers[0]} parameter{more}.")
         return {self._key: copy.deepcopy(arguments[self._key])}
@@ -152,7 +152,7 @@ class CoreCommands:
         if numbers and "origin-id" in given:
             return int(want(given, "origin-id", int, "'origin-id' argument must be a number"))
         origin: Any = given.get("origin", "user")
-        if numbers and isinstance(origin, int):
+        if numbers and isinstance(origin, int) and not isinstance(origin, bool):
             return origin
         if not isinstance(origin, str):
             raise RefusedError(f"'origin' argument must be a string{' or a number' if numbers else ''}")

@@ -66,15 +66,24 @@ class DhcpServer:
         if subnet is None or (taken and self._is_in_use(taken) and not self._owns(client, taken)):
             self._statistics.count_packet("nak", sent=True)
             return
-        lease = self._lease(client, address, subnet)
-        self._host.store.put(lease)
-        self._statistics.count_lease()
 
         def answer() -> None:
             self._statistics.count_packet("ack", sent=True)
             done()
 
+        if taken and self._is_fresh(taken, subnet):
+            self._statistics.add(f"v{self._host.family}-lease-reuses")
+            answer()
+            return
+        lease = self._lease(client, address, subnet)
+        self._host.store.put(lease)
+        self._statistics.count_lease()
         self._commit(client, lease, answer)
+
+    def _is_fresh(self, lease: Json, subnet: Subnet) -> bool:
+        # Such a lease is given again as it is, and the partner hears nothing of it (setLeaseReusable, alloc_engine.cc).
+        age: float = self._host.clock.unix - lease["cltt"]
+        return self._is_in_use(lease) and 0 <= age <= subnet.cache_threshold * lease["valid-lft"]
 
     def _takes(self, kind: str, client: Client, seconds: float) -> bool:
         # A server whose DHCP is off does not even count the packet (Dhcpv4Srv::processPacket).

@@ -21,10 +21,11 @@ _STEP = 0.02
 
 
 class SimDriver:
-    """A simulated pair that lives in its own time: a script takes milliseconds."""
+    """A simulated pair that lives in its own time: a script takes milliseconds. *offset* is between the servers' starts, in seconds."""
 
-    def __init__(self, pair: SimPair) -> None:
+    def __init__(self, pair: SimPair, offset: float = 0.0) -> None:
         self.pair = pair
+        self._offset = offset
         self._recorded: dict[str, Json] = {}
 
     def perform(self, action: Action) -> Outcome:
@@ -36,6 +37,8 @@ class SimDriver:
 
     def _perform(self, action: Action) -> Outcome:
         match action:
+            case story.StartPair():
+                self.pair.start(self._offset)
             case story.Pass(seconds):
                 self.pair.run(seconds)
             case story.Wait(a, b, timeout):
@@ -77,7 +80,6 @@ class SimDriver:
 def befall(pair: SimPair, action: Action) -> None:
     """Let something befall a pair that takes no time."""
     acts: dict[type, Callable[[Action], None]] = {
-        story.StartPair: lambda _: pair.start(),
         story.Cut: lambda _: pair.cut(),
         story.Mend: lambda _: pair.mend(),
         story.BreakSubnets: lambda _: set_subnet(pair, *NARROW[pair.spec.family]),

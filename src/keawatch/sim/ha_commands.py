@@ -110,7 +110,13 @@ class HaCommands:
     # --- maintenance
 
     def _maintenance_notify(self, arguments: Json | None) -> Json:
-        if not arguments or "cancel" not in arguments:
+        if not self._service.profile.has_server_name and not isinstance((arguments or {}).get("cancel"), bool):
+            # Before 2.5.5 nothing catches this: the command gets no reply at all.
+            raise BrokenReplyError
+        if not arguments:
+            wrong = "no arguments specified" if arguments is None else "'arguments' is empty"
+            raise RefusedError(f"invalid command 'ha-maintenance-notify': {wrong}")
+        if "cancel" not in arguments:
             raise RefusedError("'cancel' is mandatory for the 'ha-maintenance-notify' command")
         cancel = want(arguments, "cancel", bool, "'cancel' must be a boolean in the 'ha-maintenance-notify' command")
         self._service.check_name(arguments)

@@ -96,7 +96,7 @@ class LeaseCommands:
 
     def _get_by(self, key: str) -> Handler:
         def handle(arguments: Json | None) -> Json:
-            if not arguments:
+            if arguments is None:
                 raise RefusedError("Command arguments missing or a not a map.")
             if key not in arguments:
                 raise RefusedError(f"'{key}' parameter not specified")
@@ -106,7 +106,7 @@ class LeaseCommands:
         return handle
 
     def _named(self, arguments: Json | None) -> Json | None:
-        if not arguments:
+        if arguments is None:
             raise RefusedError("Parameters missing or are not a map.")
         if "ip-address" in arguments:
             return self._host.store.get(self._key(arguments))
@@ -187,7 +187,9 @@ class LeaseCommands:
         for lease in gone:
             self._host.store.remove(key_of(lease))
         numbers = " ".join(str(number) for number in ([subnet] if subnet else self._settings.subnets))
-        text = f"Deleted {len(gone)} IPv{self._family} lease(s) from subnet(s) {numbers}"
+        # The deprecation was taken back in 3.0.
+        warning = f" WARNING: lease{self._family}-wipe is deprecated!" if self._host.profile.deprecates_wipe else ""
+        text = f"Deleted {len(gone)} IPv{self._family} lease(s) from subnet(s) {numbers}{warning}"
         return answer(SUCCESS if gone else EMPTY, text)
 
     def _write(self, arguments: Json | None) -> Json:
@@ -197,7 +199,9 @@ class LeaseCommands:
         return answer(SUCCESS, f"IPv{self._family} lease database into '{name}'.")
 
     def _bulk_apply(self, arguments: Json | None) -> Json:
-        given = arguments or {}
+        if arguments is None:
+            raise RefusedError("Command arguments missing or a not a map.")
+        given = arguments
         if "deleted-leases" not in given and "leases" not in given:
             raise RefusedError("neither 'deleted-leases' nor 'leases' parameter specified")
         # All leases are read before the first is written: one that can't be read refuses the whole command, with result 1.

@@ -45,7 +45,7 @@ class LeaseParser:
 
     def _subnet(self, arguments: Json) -> Subnet:
         family = self._settings.family
-        address = ipaddress.ip_address(want(arguments, "ip-address", str, "'ip-address' parameter is missing."))
+        address = ipaddress.ip_address(want(arguments, "ip-address", str, _missing("ip-address")))
         number = arguments.get("subnet-id", 0)
         if not number:
             found = self._settings.subnet_of(address)
@@ -84,15 +84,20 @@ class LeaseParser:
 
     def _owner(self, arguments: Json, lease: Json) -> Json:
         if self._settings.family == 4:
-            want(arguments, "hw-address", str, "'hw-address' parameter is missing.")
+            want(arguments, "hw-address", str, _missing("hw-address"))
             return _kept(arguments, "hw-address", "client-id")
-        want(arguments, "duid", str, "'duid' parameter is missing.")
+        want(arguments, "duid", str, _missing("duid"))
         found = {
-            "iaid": want(arguments, "iaid", int, "'iaid' parameter is missing."),
+            "iaid": want(arguments, "iaid", int, _missing("iaid")),
             "preferred-lft": arguments.get("preferred-lft", lease["valid-lft"]),
             "type": arguments.get("type", "IA_NA"),
         }
         return found | _kept(arguments, "duid", "hw-address", "prefix-len")
+
+
+def _missing(key: str) -> str:
+    # Kea adds where in the request's text the map stands, which is not known here.
+    return f"missing parameter '{key}' (<wire>:0:0)"
 
 
 def _kept(arguments: Json, *keys: str) -> dict[str, Any]:

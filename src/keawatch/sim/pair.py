@@ -74,10 +74,12 @@ class SimPair:
         """Return the other server."""
         return self.b if name == "a" else self.a
 
-    def start(self) -> None:
-        """Start both servers."""
-        for server in self.servers:
-            server.start()
+    def start(self, offset: float = 0.0) -> None:
+        """Start both servers, b so many seconds after a (or a after b): that shifts their heartbeats against each other."""
+        first, second = self.servers if offset >= 0 else (self.b, self.a)
+        first.start()
+        self.run(abs(offset))
+        second.start()
 
     # --- time
 

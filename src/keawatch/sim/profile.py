@@ -45,8 +45,12 @@ class Profile:
     """Has an HTTP control socket of its own (2.7.2)."""
     has_lease_write: bool = True
     """Has lease4-write and lease6-write (2.3.1)."""
+    deprecates_wipe: bool = False
+    """Calls lease4-wipe and lease6-wipe deprecated (2.6 alone, lease_cmds.cc)."""
     keeps_released: bool = False
     """Knows the lease states 3 (released) and 4 (registered) (2.7.0, lease_parser.cc)."""
+    cache_threshold: float = 0.0
+    """Default part of its lifetime in which a lease is given again from the store, unsent to the partner (3.0.0, simple_parser4.cc)."""
     error_code_style: str = "{text} (error code {result})"
     """How the partner's refusal is quoted (verifyAsyncResponse)."""
 
@@ -67,7 +71,7 @@ KEA_2_2 = Profile(
     has_lease_write=False,
     error_code_style="{text}, error code {result}",
 )
-KEA_2_6 = Profile(name="2.6", version="2.6.3")
+KEA_2_6 = Profile(name="2.6", version="2.6.3", deprecates_wipe=True)
 KEA_3_0 = Profile(
     name="3.0",
     version="3.0.4",
@@ -76,6 +80,7 @@ KEA_3_0 = Profile(
     restricts_commands=True,
     has_http_socket=True,
     keeps_released=True,
+    cache_threshold=0.25,
 )
 
 PROFILES = {profile.name: profile for profile in (KEA_2_2, KEA_2_6, KEA_3_0)}

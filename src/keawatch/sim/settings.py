@@ -83,6 +83,8 @@ class Subnet:
     pools: tuple[tuple[int, int, str], ...]
     """First and last address of each pool, and the client class that it is for."""
     lifetime: int
+    cache_threshold: float
+    """Part of its lifetime in which a lease is not renewed but given again as it is."""
 
     @property
     def size(self) -> int:
@@ -122,7 +124,7 @@ def read_settings(config: Json, profile: Profile) -> Settings:
     return Settings(
         family=family,
         relationship=_read_relationship(names["ha"], profile) if "ha" in hooks else None,
-        subnets=_read_subnets(dhcp, family),
+        subnets=_read_subnets(dhcp, family, profile),
         hooks=hooks,
     )
 
@@ -175,24 +177,29 @@ def _validate(ha: Json, mode: Mode, profile: Profile) -> None:
         raise RefusedError("unsupported parameter 'max-rejected-lease-updates'")
 
 
-def _read_subnets(dhcp: Json, family: int) -> dict[int, Subnet]:
+def _read_subnets(dhcp: Json, family: int, profile: Profile) -> dict[int, Subnet]:
     key = f"subnet{family}"
     entries = [
         *dhcp.get(key, []),
         *(one for network in dhcp.get("shared-networks", []) for one in network.get(key, [])),
     ]
+    # What a subnet does not say, the configuration says for all; what that does not say, the release does.
+    common = {"valid-lifetime": 7200, "cache-threshold": profile.cache_threshold, **dhcp}
     try:
-        read = [_read_subnet(number, entry, dhcp) for number, entry in enumerate(entries, 1)]
+        read = [_read_subnet(number, common | entry) for number, entry in enumerate(entries, 1)]
     except (KeyError, ValueError) as error:
         raise RefusedError(f"subnet configuration failed: {error}") from None
     return {subnet.id: subnet for subnet in read}
 
 
-def _read_subnet(number: int, entry: Json, dhcp: Json) -> Subnet:
-    lifetime = int(entry.get("valid-lifetime") or dhcp.get("valid-lifetime") or 7200)
-    pools = tuple(_read_pool(pool) for pool in entry.get("pools", []))
-    number = int(entry.get("id", number))
-    return Subnet(number, ipaddress.ip_network(entry["subnet"]), pools, lifetime)
+def _read_subnet(number: int, entry: Json) -> Subnet:
+    return Subnet(
+        id=int(entry.get("id", number)),
+        prefix=ipaddress.ip_network(entry["subnet"]),
+        pools=tuple(_read_pool(pool) for pool in entry.get("pools", [])),
+        lifetime=int(entry["valid-lifetime"]),
+        cache_threshold=float(entry["cache-threshold"]),
+    )
 
 
 def _read_pool(pool: Json) -> tuple[int, int, str]:

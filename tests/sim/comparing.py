@@ -1,0 +1,88 @@
+"""
+Compares how a script went on a real pair with how it goes on the simulated one.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from keawatch.sim import story
+from keawatch.sim.drivers import SimDriver
+from keawatch.sim.pair import SimPair
+from keawatch.sim.scripts import SCRIPTS, H
+from keawatch.sim.story import Outcome, Played, Scene, Script, View, play
+from tests.kea_pair.lab import Lab
+from tests.sim.real_driver import RealDriver, lab_spec
+
+# Nobody can say which of two servers beats first, so a real scene has to be one of those that some order gives.
+OFFSETS = tuple(H * part for part in (0.0, 0.25, 0.5, 0.75, -0.25, -0.5, -0.75))
+# After these both servers have come to rest, as far as they will; elsewhere milliseconds decide what is seen.
+RESTING = (story.Command, story.Configure, story.Pass)
+SERVED = (story.Wait, story.Serve)
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One script on one release.
+    """
+
+    script: Script
+    version: str
+    family: int
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.script.name}{' v6' if self.family == 6 else ''}"
+
+    def on_real(self) -> Played:
+        """
+        Play it to a real pair in a laboratory of its own.
+        """
+        with Lab() as lab:
+            return play(self.script, RealDriver(lab.pair(lab_spec(self.script, self.version, self.family))))
+
+    def on_sim(self, offset: float = 0.0) -> Played:
+        """
+        Play it to a simulated pair whose servers start so many seconds apart.
+        """
+        spec = dataclasses.replace(self.script.spec, version=self.version, family=self.family)
+        return play(self.script, SimDriver(SimPair(spec), offset))
+
+
+CASES = [
+    Case(script, version, family)
+    for version in ("2.2", "2.6", "3.0")
+    for script in SCRIPTS
+    if version in script.versions
+    for family in script.families
+]
+
+
+def differences(case: Case, real: Played) -> list[str]:
+    """
+    Say which scenes of a real play the simulation never shows.
+    """
+    return list(_differences(real, [case.on_sim(offset) for offset in OFFSETS]))
+
+
+def _differences(real: Played, simulated: list[Played]) -> Iterator[str]:
+    for number, scene in enumerate(real.scenes):
+        if not isinstance(scene.action, RESTING + SERVED):
+            continue
+        shown = [_essence(played.scenes[number]) for played in simulated]
+        if _essence(scene) not in shown:
+            yield f"step {number}, {scene.action}\n  real {_essence(scene)}\n  sim  {shown[0]}"
+
+
+def _essence(scene: Scene) -> tuple[Outcome, View, View]:
+    text = scene.outcome.text
+    # Where in the request's text something is missing is not the simulation's to know.
+    outcome = dataclasses.replace(scene.outcome, text=text and re.sub(r"<wire>:[\d:]+", "<wire>", text))
+    if isinstance(scene.action, RESTING):
+        return outcome, scene.a, scene.b
+    return outcome, _less(scene.a), _less(scene.b)
+
+
+def _less(view: View) -> View:
+    return dataclasses.replace(view, partner=None, interrupted=None)
