@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from keawatch.sim.channels import Credentials, encode
-from keawatch.sim.net import NetServer, NetSpec, SimNet, running_pair
+from keawatch.sim.net import NetSpec, SimNet, running_pair
 from keawatch.sim.pair import SimPair
 from keawatch.sim.settings import PairSpec
 from tests.sim.asking import over_unix, raw_over_unix
@@ -85,7 +85,9 @@ async def test_statistics_have_the_shape_of_the_release(net: SimNet) -> None:
 
 
 async def test_every_command_is_one_of_the_release(net: SimNet) -> None:
-    assert set((await over_unix(net.a, "list-commands"))["arguments"]) <= set(captured(net, "list-commands-a")["arguments"])
+    assert set((await over_unix(net.a, "list-commands"))["arguments"]) <= set(
+        captured(net, "list-commands-a")["arguments"]
+    )
 
 
 async def test_a_configuration_goes_round(net: SimNet) -> None:
@@ -102,7 +104,9 @@ async def test_garbage_is_answered_as_kea_does(net: SimNet) -> None:
 
 async def test_the_agent_speaks_as_keas_does(net: SimNet) -> None:
     async with httpx.AsyncClient(auth=AUTH) as client:
-        assert await post(client, net.a.agent_url, "ha-heartbeat", ["dhcp6"]) == captured(net, "agent-wrong-service-200")
+        assert await post(client, net.a.agent_url, "ha-heartbeat", ["dhcp6"]) == captured(
+            net, "agent-wrong-service-200"
+        )
         assert await post(client, net.a.agent_url, "list-commands") == captured(net, "agent-list-commands-200")
         status = await post(client, net.a.agent_url, "status-get", ["dhcp4"])
         assert shape(status) == shape(captured(net, "agent-status-get-200"))
@@ -148,8 +152,3 @@ async def post(client: httpx.AsyncClient, url: str, command: str, service: list[
     request = {"command": command} | ({"service": service} if service else {})
     headers = {"Content-Type": "application/json"}
     return (await client.post(url, content=encode(request), headers=headers)).json()
-
-
-def test_both_servers_are_there(net: SimNet) -> None:
-    assert [server.name for server in net.servers] == ["a", "b"]
-    assert all(isinstance(server, NetServer) for server in net.servers)

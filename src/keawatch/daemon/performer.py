@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from keawatch.core.model import Observation, Snapshot
-from keawatch.core.plan import Command, Condition, ConfigVariant, Order, Plan, Step, unmet
+from keawatch.core.plan import Condition, ConfigVariant, Order, Plan, Step, unmet
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
 from keawatch.daemon.vault import Vault
@@ -169,7 +169,11 @@ class Performer:
         """Carry *plan* out; raises JournalError when that could not be written down, and then nothing was sent."""
         run = _Run(plan, self._clock())
         await self._record_configs(plan)
-        self._journal.write(self.pair, "plan", {"plan": plan, "by": by}, plan=plan.id)
+        try:
+            self._journal.write(self.pair, "plan", {"plan": plan, "by": by}, plan=plan.id)
+        except JournalError:
+            self._vault.forget(plan.id)
+            raise
         return await self._carry_out(run, plan.steps)
 
     async def take_up(self, left: OpenPlan) -> PlanOutcome:
@@ -204,7 +208,7 @@ class Performer:
             JournalError
         ):  # The next start finds the plan open and takes it up: every step is skipped by then.
             self._journal.write(self.pair, "end", body, plan=run.plan.id)
-        if not run.to_undo:
+        if not run.to_undo or result == "ok":
             self._vault.forget(run.plan.id)
         return outcome
 
@@ -226,9 +230,10 @@ class Performer:
         reply = await self._send(run, step)
         report = await self._await_after(run, step, reply)
         self._report(run, step, report)
-        if report.result == "done":
+        if report.result == "done" and not isinstance(reply, KeaError):
+            # After a lost reply the state may look the same whether the command arrived or not.
             run.settle(step)
-        elif step.required:
+        if report.result != "done" and step.required:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
 
@@ -280,8 +285,7 @@ class Performer:
         """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
         order = str(step.order) if step.order else None
         text = str(reply) if reply is not None else None
-        refused = isinstance(reply, KeaCommandError | KeaForbiddenError) and not step.may_refuse
-        if refused and (step.required or step.order is None or step.order.command is Command.CONFIG_TEST):
+        if self._is_final(step, reply):
             return StepReport(step.key, step.title, order, "refused", text)
         began = self._clock()
         while True:
@@ -295,6 +299,14 @@ class Performer:
             if step.order is None:
                 self._pause_here(run)
             await asyncio.sleep(min(0.5, 0.01 + seconds / 10))
+
+    @staticmethod
+    def _is_final(step: Step, reply: str | KeaError | None) -> bool:
+        """Return whether *reply* alone ends the step."""
+        if step.order is None or not isinstance(reply, KeaError) or step.may_refuse:
+            return False
+        refused = isinstance(reply, KeaCommandError | KeaForbiddenError)
+        return refused and step.required
 
     def _report(self, run: _Run, step: Step, report: StepReport) -> None:
         run.reports.append(report)
@@ -357,7 +369,7 @@ class Performer:
         report = StepReport(step.key, step.title, str(order), "refused" if refused else "done", str(answer), seconds)
         run.reports.append(report)
         self.progress(run.plan, step, report)
-        if isinstance(answer, KeaCommandError | KeaForbiddenError):
+        if isinstance(answer, KeaError):
             return f"{order} ({answer})"
         if order in run.to_undo:
             run.to_undo.remove(order)

@@ -9,8 +9,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from keawatch.sim.answers import ERROR, REFUSED, SUCCESS, UNSUPPORTED, Json, answer
+from keawatch.sim.answers import ERROR, SUCCESS, UNSUPPORTED, Json, answer
 from keawatch.sim.http import Request, Response
+from keawatch.sim.profile import Profile
 
 _REASONS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden"}
 _AGENT_COMMANDS = (
@@ -90,12 +91,13 @@ def listed(reply: Json | str) -> Response:
     return Response(200, encode([reply]))
 
 
-def agent_answer(command: Command, version: str) -> Json:
+def agent_answer(command: Command, profile: Profile) -> Json:
     """Answer a command that is for the Control Agent itself (ca_command_mgr.cc)."""
     if command.name == "list-commands":
-        return answer(SUCCESS, None, _AGENT_COMMANDS.split())
+        hashes = profile.has_config_hash
+        return answer(SUCCESS, None, [name for name in _AGENT_COMMANDS.split() if hashes or name != "config-hash-get"])
     if command.name == "version-get":
-        return answer(SUCCESS, version, {"extended": f"{version} (simulated)"})
+        return answer(SUCCESS, profile.version, {"extended": f"{profile.version} (simulated)"})
     return answer(UNSUPPORTED, f"'{command.name}' command not supported.{_NO_SERVICE}")
 
 
@@ -108,18 +110,3 @@ def not_forwarded(service: str, reason: str) -> Json:
 def not_configured(service: str) -> Json:
     """Answer for a server that the Control Agent does not know."""
     return answer(ERROR, f"forwarding socket is not configured for the server type {service}")
-
-
-__all__ = [
-    "REFUSED",
-    "Command",
-    "Credentials",
-    "agent_answer",
-    "check_request",
-    "encode",
-    "listed",
-    "not_configured",
-    "not_forwarded",
-    "read_command",
-    "refuse",
-]

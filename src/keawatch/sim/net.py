@@ -229,7 +229,7 @@ class NetServer:
         if not isinstance(services, list):
             return listed({"result": 1, "text": "service value must be a list"})
         if not services:
-            return listed(agent_answer(command, self.sim.profile.version))
+            return listed(agent_answer(command, self.sim.profile))
         # The agent has one thread: who comes second waits for the first one's server.
         async with self._one_at_a_time:
             return Response(200, encode([await self._forward(command, str(service)) for service in services]))
