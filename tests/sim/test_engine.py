@@ -356,6 +356,23 @@ class TestSync:
         assert len(pair.b.store) == 9
 
 
+class TestMixedVersions:
+    def test_an_old_standby_leaves_a_new_primary_switched_off_until_max_period(self) -> None:
+        pair = SimPair(PairSpec(version="2.6"), standby_version="2.2")
+        pair.start()
+        pair.wait("hot-standby", "hot-standby")
+        assert dhcp(pair.a)["disabled-by-remote-command"] == [2000]
+        pair.run(61)
+        assert not dhcp(pair.a)["globally-disabled"]
+
+    def test_dhcp_enable_with_that_origin_cures_it(self) -> None:
+        pair = SimPair(PairSpec(version="3.0"), standby_version="2.2")
+        pair.start()
+        pair.wait("hot-standby", "hot-standby")
+        pair.command("a", "dhcp-enable", {"origin-id": 2000})
+        assert not dhcp(pair.a)["globally-disabled"]
+
+
 class TestFailover:
     def test_a_dead_standby_leaves_clients_unanswered_until_partner_down(self) -> None:
         pair = healthy()
