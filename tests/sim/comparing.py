@@ -12,6 +12,7 @@ from keawatch.sim.drivers import SimDriver
 from keawatch.sim.pair import SimPair
 from keawatch.sim.scripts import SCRIPTS, H
 from keawatch.sim.story import Outcome, Played, Scene, Script, View, play
+from keawatch.sim.wordings import WORDINGS
 from tests.kea_pair.lab import Lab
 from tests.sim.real_driver import RealDriver, lab_spec
 
@@ -53,7 +54,7 @@ class Case:
 CASES = [
     Case(script, version, family)
     for version in ("2.2", "2.6", "3.0")
-    for script in SCRIPTS
+    for script in SCRIPTS + WORDINGS
     if version in script.versions
     for family in script.families
 ]

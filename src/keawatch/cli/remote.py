@@ -10,6 +10,7 @@ import httpx
 from keawatch.cli.exits import RefusedError
 from keawatch.config import Config
 from keawatch.daemon.api import TOKEN_FILE
+from keawatch.daemon.journal import somebody_acts
 from keawatch.errors import KeawatchError
 
 QUICK = 5.0
@@ -58,6 +59,9 @@ class Remote:
 
 def daemon_of(config: Config) -> Remote | None:
     """Return the daemon that runs with this configuration, or None when none does."""
+    # Another keawatch may listen there, with another configuration and other pairs.
+    if somebody_acts(config.watch.state_dir) is False:
+        return None
     base = f"http://{_reachable(config.http.listen)}"
     try:
         response = httpx.get(f"{base}/livez", timeout=2.0, trust_env=False)

@@ -239,6 +239,23 @@ def sole_actor(state_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def somebody_acts(state_dir: Path) -> bool | None:
+    """Return whether a keawatch holds *state_dir*; None where its lock may not be looked at."""
+    try:
+        handle = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _lock(handle: int, state_dir: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,5 @@
 """Tells the stories: what keawatch is made for, and what a faithful simulation must get right."""
 
-from keawatch.sim.answers import Json
 from keawatch.sim.settings import PairSpec
 from keawatch.sim.story import (
     Action,
@@ -34,19 +33,7 @@ HEALTHY = Wait("hot-standby", "hot-standby")
 DEAD = Wait("terminated", "terminated")
 BEAT = Pass(1.6 * H)
 """Longer than one heartbeat and shorter than two."""
-_START = (StartPair(), HEALTHY, BEAT)
-_LEASE = {"ip-address": "10.130.0.1", "hw-address": "02:00:00:00:00:01", "subnet-id": 1, "valid-lft": 4000}
-_LEASE6 = {
-    "ip-address": "fd77:0:1::9",
-    "duid": "00:03:00:01:02:00:00:00:00:01",
-    "iaid": 1,
-    "subnet-id": 1,
-    "valid-lft": 4000,
-}
-
-
-def _words(server: str, *told: tuple[str, Json | None]) -> tuple[Command, ...]:
-    return tuple(Command(server, name, arguments) for name, arguments in told)
+START = (StartPair(), HEALTHY, BEAT)
 
 
 def _reset(server: str) -> Command:
@@ -58,21 +45,21 @@ def _sync(server: str, source: str) -> Command:
 
 
 def _skewed(seconds: float) -> tuple[Action, ...]:
-    return (*_START, Skew("b", seconds), DEAD, Pass(1.0), Skew("b", 0.0), Pass(1.0))
+    return (*START, Skew("b", seconds), DEAD, Pass(1.0), Skew("b", 0.0), Pass(1.0))
 
 
-REJECTED = (BreakSubnets(), *_START, Serve(20, 3, 40), DEAD, Pass(5.0))
+REJECTED = (BreakSubnets(), *START, Serve(20, 3, 40), DEAD, Pass(5.0))
 """B's subnet does not hold A's addresses: ten clients' updates are rejected, and both servers terminate."""
 
 SCRIPTS = (
     Script(
-        "normal start", "Both servers start, and the primary serves.", (*_START, Serve(20, 2), Pass(0.0)), BRISK, (4, 6)
+        "normal start", "Both servers start, and the primary serves.", (*START, Serve(20, 2), Pass(0.0)), BRISK, (4, 6)
     ),
     Script(
         "standby dies and comes back",
         "The standby is killed; the primary serves alone; the standby comes back and syncs.",
         (
-            *_START,
+            *START,
             Serve(20, 1),
             Kill("b"),
             Wait("partner-down", "down"),
@@ -87,13 +74,13 @@ SCRIPTS = (
     Script(
         "primary dies and comes back",
         "The primary is killed; the standby takes over; the primary comes back and takes over again.",
-        (*_START, Kill("a"), Wait("down", "partner-down"), Serve(20, 1), Start("a"), HEALTHY, Pass(2.5), Serve(20, 1)),
+        (*START, Kill("a"), Wait("down", "partner-down"), Serve(20, 1), Start("a"), HEALTHY, Pass(2.5), Serve(20, 1)),
         BRISK,
     ),
     Script(
         "standby restarts quickly",
         "The standby is back before anybody has missed it.",
-        (*_START, Kill("b"), Start("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
+        (*START, Kill("b"), Start("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
         BRISK,
     ),
     Script(
@@ -104,9 +91,28 @@ SCRIPTS = (
         versions=COUNTING,
     ),
     Script(
+        "standby steps aside",
+        "Both terminated, b's listener steps aside: a finds it gone, serves alone, and b comes back.",
+        (
+            *REJECTED,
+            Configure("b", "aside"),
+            BEAT,
+            _reset("a"),
+            Command("a", "ha-maintenance-start"),
+            Serve(20, 1),
+            Pass(2.5),
+            Configure("b", "full"),
+            HEALTHY,
+            BEAT,
+            Serve(20, 1),
+        ),
+        BRISK,
+        versions=COUNTING,
+    ),
+    Script(
         "rejected on 2.2",
         "Kea 2.2 knows no conflicts: rejected clients go unserved, and nobody terminates.",
-        (BreakSubnets(), *_START, Serve(20, 3, 40), Pass(2.5), Serve(20, 1)),
+        (BreakSubnets(), *START, Serve(20, 3, 40), Pass(2.5), Serve(20, 1)),
         BRISK,
         versions=("2.2",),
     ),
@@ -127,7 +133,7 @@ SCRIPTS = (
         "clock set back, timers stand still",
         "b's clock is set 90 s back: a terminates, while b's timers wait for the old time and it hears nothing.",
         (
-            *_START,
+            *START,
             Skew("b", -90.0),
             Wait("terminated", "hot-standby"),
             Pass(6.0),
@@ -153,7 +159,7 @@ SCRIPTS = (
         "maintenance with the partner away",
         "b's HA listener is gone, so maintenance takes a to partner-down at once.",
         (
-            *_START,
+            *START,
             Configure("b", "without-ha"),
             Command("a", "ha-maintenance-start"),
             Configure("b", "no-sync"),
@@ -166,7 +172,7 @@ SCRIPTS = (
         "maintenance with the partner there",
         "Maintenance of b is started, refused a second time, and cancelled.",
         (
-            *_START,
+            *START,
             Command("b", "ha-maintenance-cancel"),
             Command("a", "ha-maintenance-start"),
             Command("a", "ha-maintenance-start"),
@@ -188,7 +194,7 @@ SCRIPTS = (
         "DHCP off and on",
         "Each origin switches DHCP off and is switched on only by itself; a max-period ends by itself.",
         (
-            *_START,
+            *START,
             Command("a", "dhcp-disable"),
             Serve(20, 1),
             Command("a", "dhcp-enable", {"origin": "ha-partner"}),
@@ -214,7 +220,7 @@ SCRIPTS = (
         "HA taken away and given back",
         "b loses its HA service by config-set and gets it back; DHCP that a user switched off stays off.",
         (
-            *_START,
+            *START,
             Command("b", "dhcp-disable", {"max-period": 60}),
             Configure("b", "without-ha"),
             Configure("b", "full"),
@@ -233,7 +239,7 @@ SCRIPTS = (
         "sync beside partner-down",
         "a is partner-down; b, held in waiting, syncs from it, and from 2.6 on a stays switched off by its own origin.",
         (
-            *_START,
+            *START,
             Configure("b", "without-ha"),
             Command("a", "ha-maintenance-start"),
             Configure("b", "held"),
@@ -283,7 +289,7 @@ SCRIPTS = (
     Script(
         "split and mended",
         "The link is cut, both serve; mended, they come together again.",
-        (*_START, Cut(), Wait("partner-down", "partner-down"), Serve(20, 1), Mend(), HEALTHY, Pass(2.5), Serve(20, 1)),
+        (*START, Cut(), Wait("partner-down", "partner-down"), Serve(20, 1), Mend(), HEALTHY, Pass(2.5), Serve(20, 1)),
         BRISK,
     ),
     Script(
@@ -296,13 +302,13 @@ SCRIPTS = (
     Script(
         "healthy standby is reset",
         "A reset of a healthy standby is a full resync.",
-        (*_START, Serve(20, 1), _reset("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
+        (*START, Serve(20, 1), _reset("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
         BRISK,
     ),
     Script(
         "frozen standby",
         "b is stopped and runs on later.",
-        (*_START, Freeze("b"), Pass(18.0), Thaw("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
+        (*START, Freeze("b"), Pass(18.0), Thaw("b"), Wait("hot-standby", "hot-standby"), Pass(2.5), Serve(20, 1)),
         BRISK,
     ),
     Script(
@@ -322,140 +328,9 @@ SCRIPTS = (
         SHARED,
     ),
     Script(
-        "words of lease commands",
-        "Each lease command says what it did, or what was wrong.",
-        (
-            *_START,
-            *_words(
-                "b",
-                ("lease4-get-page", None),
-                ("lease4-get-page", {"limit": 10}),
-                ("lease4-get-page", {"from": 7, "limit": 10}),
-                ("lease4-get-page", {"from": "start"}),
-                ("lease4-get-page", {"from": "start", "limit": "ten"}),
-                ("lease4-get-page", {"from": "start", "limit": 0}),
-                ("lease4-get-page", {"from": "nowhere", "limit": 10}),
-                ("lease4-get-page", {"from": "fd77::1", "limit": 10}),
-                ("lease4-get-page", {"from": "start", "limit": 10}),
-                ("lease4-add", None),
-                ("lease4-add", {"ip-address": "10.130.0.1"}),
-                ("lease4-add", _LEASE | {"subnet-id": 9}),
-                ("lease4-add", _LEASE | {"ip-address": "192.0.2.1"}),
-                ("lease4-add", {"ip-address": "192.0.2.1", "hw-address": "02:00:00:00:00:01"}),
-                ("lease4-add", _LEASE | {"expire": 5}),
-                ("lease4-add", _LEASE | {"expire": -1}),
-                ("lease4-add", _LEASE | {"state": 7}),
-                ("lease4-add", _LEASE | {"fqdn-fwd": True}),
-                ("lease4-add", _LEASE),
-                ("lease4-add", _LEASE),
-                ("lease4-get", {"ip-address": "10.130.0.1"}),
-                ("lease4-get", {"ip-address": "10.130.0.2"}),
-                ("lease4-get", {}),
-                ("lease4-get", {"subnet-id": 1}),
-                ("lease4-get", {"ip-address": "nowhere"}),
-                ("lease4-get-page", {"from": "start", "limit": 10}),
-                ("lease4-get-all", None),
-                ("lease4-get-all", {"subnets": [9]}),
-                ("lease4-get-all", {"subnets": 9}),
-                ("lease4-get-by-hw-address", {"hw-address": "02:00:00:00:00:01"}),
-                ("lease4-get-by-hw-address", {}),
-                ("lease4-update", _LEASE | {"hostname": "one"}),
-                ("lease4-update", _LEASE | {"ip-address": "10.130.0.2"}),
-                ("lease4-update", _LEASE | {"ip-address": "10.130.0.2", "force-create": True}),
-                ("lease4-update", None),
-                ("lease4-update", _LEASE | {"subnet-id": 9, "force-create": True}),
-                ("stat-lease4-get", None),
-                ("lease4-del", {"ip-address": "10.130.0.1"}),
-                ("lease4-del", {"ip-address": "10.130.0.1"}),
-                ("lease4-del", None),
-                ("lease4-wipe", {"subnet-id": 1}),
-                ("lease4-wipe", None),
-                ("leases-reclaim", None),
-                ("leases-reclaim", {"remove": 1}),
-                ("leases-reclaim", {"remove": True}),
-            ),
-        ),
-        BRISK,
-    ),
-    Script(
-        "words of DHCPv6 lease commands",
-        "The same for DHCPv6, bulk-apply with it.",
-        (
-            *_START,
-            *_words(
-                "b",
-                ("lease6-add", {"ip-address": "fd77:0:1::9"}),
-                ("lease6-add", _LEASE6),
-                ("lease6-add", _LEASE6),
-                ("lease6-get", {"ip-address": "fd77:0:1::9"}),
-                ("lease6-get-page", {"from": "start", "limit": 10}),
-                ("lease6-get-page", {"from": "10.0.0.1", "limit": 10}),
-                ("lease6-update", _LEASE6 | {"subnet-id": 9}),
-                ("lease6-update", _LEASE6),
-                ("lease6-bulk-apply", None),
-                ("lease6-bulk-apply", {"leases": [_LEASE6 | {"subnet-id": 9}]}),
-                ("lease6-bulk-apply", {"leases": [_LEASE6], "deleted-leases": []}),
-                ("lease6-bulk-apply", {"deleted-leases": [{"ip-address": "fd77:0:1::8", "type": "IA_NA"}]}),
-                ("lease6-bulk-apply", {"deleted-leases": [{"ip-address": "fd77:0:1::9", "type": "IA_NA"}]}),
-                ("lease6-del", {"ip-address": "fd77:0:1::9"}),
-                ("stat-lease6-get", None),
-                ("lease6-wipe", None),
-            ),
-        ),
-        BRISK,
-        (6,),
-    ),
-    Script(
-        "words of other commands",
-        "What HA and configuration commands say to wrong arguments.",
-        (
-            *_START,
-            *_words(
-                "a",
-                ("no-such-command", None),
-                ("ha-scopes", None),
-                ("ha-scopes", {}),
-                ("ha-scopes", {"scopes": "a"}),
-                ("ha-scopes", {"scopes": [1]}),
-                ("ha-scopes", {"scopes": ["a", "c"]}),
-                ("ha-scopes", {"scopes": ["a"]}),
-                ("ha-heartbeat", {"server-name": "b"}),
-                ("ha-reset", {"server-name": "nobody"}),
-                ("ha-sync", {"server-name": 1}),
-                ("ha-sync", {"server-name": "b", "max-period": 0}),
-                ("ha-maintenance-notify", None),
-                ("ha-maintenance-notify", {}),
-                ("ha-maintenance-notify", {"server-name": "a"}),
-                ("ha-maintenance-notify", {"cancel": 1}),
-                ("ha-maintenance-notify", {"cancel": True}),
-                ("ha-sync-complete-notify", None),
-                ("ha-continue", None),
-                ("dhcp-disable", {"max-period": "x"}),
-                ("dhcp-enable", {"origin": ""}),
-                ("dhcp-enable", {"origin": False}),
-                ("dhcp-disable", {"origin-id": "x", "max-period": 1}),
-                ("config-set", None),
-                ("config-set", {}),
-                ("config-set", {"Dhcp4": 1}),
-                ("config-set", {"Dhcp4": {}, "hash": "x"}),
-                ("config-test", {"Dhcp4": {}, "hash": "x", "more": 1}),
-                ("config-test", None),
-                ("statistic-get", {"name": "no-such"}),
-                ("statistic-get", None),
-                ("statistic-reset-all", None),
-                ("version-get", None),
-                ("server-tag-get", None),
-                ("config-hash-get", None),
-                ("list-commands", None),
-                ("status-get", None),
-            ),
-        ),
-        BRISK,
-    ),
-    Script(
         "rejected in DHCPv6",
         "In DHCPv6 a subnet mismatch is refused with result 1, which is no conflict: nobody is served and nobody terminates.",
-        (BreakSubnets(), *_START, Serve(20, 3, 40), Pass(2.5)),
+        (BreakSubnets(), *START, Serve(20, 3, 40), Pass(2.5)),
         BRISK,
         (6,),
     ),

@@ -13,6 +13,7 @@ from keawatch.sim.settings import PairSpec
 
 PATIENCE = 40.0
 """Seconds after which a wait for states fails, by default."""
+_ASIDE = "http://127.0.0.1:8765/"
 MOST = 0.95
 LEAST = 0.05
 
@@ -108,7 +109,11 @@ class MendSubnets:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Send a server a variant of its recorded configuration: "full", "without-ha", "no-sync" or "held" (paused in waiting)."""
+    """
+    Send a server a variant of its recorded configuration.
+
+    "full", "without-ha", "no-sync", "held" (paused in waiting) or "aside" (HA listener on the loopback address, no sync).
+    """
 
     server: str
     variant: str
@@ -256,6 +261,10 @@ def variant(recorded: Json, name: str) -> Json:
         libraries.remove(hook)
     elif name == "no-sync":
         ha["sync-leases"] = False
+    elif name == "aside":
+        ha["sync-leases"] = False
+        this = next(peer for peer in ha["peers"] if peer["name"] == ha["this-server-name"])
+        this["url"] = _ASIDE
     elif name == "held":
         ha["state-machine"] = {"states": [{"state": "waiting", "pause": "always"}]}
     return made

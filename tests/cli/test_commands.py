@@ -1,0 +1,205 @@
+"""The program as its users and their scripts meet it: words in, sentences, JSON and exit statuses out."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import PROGRAM, Stage, keawatch
+
+PAIR_KEYS = {"name", "mode", "serving", "redundant", "diagnosis", "plan", "withheld", "servers"}
+SERVER_KEYS = {"name", "role", "state", "serving", "answer", "kea_version", "clock_skew", "leases"}
+
+
+class TestStatus:
+    def test_of_a_healthy_pair_is_0_and_has_the_promised_keys(self, stage: Stage) -> None:
+        told = stage.run("status", "--json")
+
+        pair = told.data["pairs"][0]
+        assert told.status == 0
+        assert set(pair) >= PAIR_KEYS
+        assert set(pair["diagnosis"]) >= {"code", "severity", "sentence", "since", "evidence"}
+        assert all(set(server) >= SERVER_KEYS for server in pair["servers"])
+        assert (pair["serving"], pair["redundant"], pair["diagnosis"]["code"]) == (True, True, "OK")
+
+    def test_of_a_terminated_pair_is_1_and_says_so_in_a_sentence(self, stage: Stage) -> None:
+        stage.terminate()
+
+        told = stage.run("status")
+
+        assert told.status == 1
+        assert "Both servers have terminated HA" in " ".join(told.out.replace("│", " ").split())
+
+    def test_of_a_pair_that_can_not_be_seen_is_3(self, stage: Stage) -> None:
+        stage.do(lambda pair: (pair.kill("a"), pair.kill("b")))
+
+        assert stage.run("status").status == 3
+
+
+class TestHeal:
+    def test_heals_without_a_daemon_and_says_what_it_cost(self, stage: Stage) -> None:
+        stage.configure(autonomy="observe")
+        stage.terminate()
+
+        told = stage.run("heal", "--yes", "--json")
+
+        assert told.status == 0, told
+        assert told.data["result"] == "ok"
+        assert set(told.data) >= {
+            "plan_id",
+            "result",
+            "strategy",
+            "steps",
+            "announced_pause",
+            "measured_pause",
+            "written",
+            "deleted",
+            "run",
+        }
+        stage.wait("hot-standby", "hot-standby")
+
+    def test_refuses_with_4_while_the_clock_is_ahead(self, stage: Stage) -> None:
+        stage.do(lambda pair: pair.skew("b", 90.0))
+        stage.wait("terminated", "terminated")
+
+        told = stage.run("heal", "--yes")
+
+        assert told.status == 4
+        assert "90 s ahead" in told.err
+        assert stage.do(lambda pair: pair.states) == ("terminated", "terminated")
+
+    def test_does_nothing_unasked(self, stage: Stage) -> None:
+        stage.terminate()
+
+        told = stage.run("heal")
+
+        assert told.status == 2
+        assert "--yes" in told.err
+        assert stage.do(lambda pair: pair.states) == ("terminated", "terminated")
+
+    def test_of_a_healthy_pair_is_refused(self, stage: Stage) -> None:
+        assert stage.run("heal", "--yes").status == 4
+
+
+class TestTheDaemon:
+    @pytest.fixture
+    def daemon(self, stage: Stage) -> Iterator[subprocess.Popen[str]]:
+        path = stage.folder / "log"
+        with path.open("w") as log:
+            process = subprocess.Popen(
+                [str(PROGRAM), "run", "-c", str(stage.config)], stdout=log, stderr=log, text=True
+            )
+        try:
+            until = time.monotonic() + 15
+            while '"OK"' not in path.read_text():
+                assert time.monotonic() < until, path.read_text()
+                time.sleep(0.1)
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0, path.read_text()
+        finally:
+            process.kill()
+            process.wait(10)
+
+    def test_heals_by_itself_and_changing_commands_go_through_it(
+        self, stage: Stage, daemon: subprocess.Popen[str]
+    ) -> None:
+        assert stage.run("pause", "--for", "1h", "--reason", "a test").status == 0
+        stage.terminate()
+        time.sleep(2.5)
+        pair = stage.run("status", "--json").data["pairs"][0]
+        assert [held["guard"] for held in pair["withheld"] if held["guard"] == "paused"] == ["paused"]
+        assert "a test" in stage.run("plan").out
+        assert stage.run("resume").status == 0
+        stage.wait("hot-standby", "hot-standby")
+        kinds = [entry["kind"] for entry in stage.run("history", "--json").data["entries"]]
+        assert [kind for kind in kinds if kind in {"pause", "resume", "plan", "end"}] == [
+            "pause",
+            "resume",
+            "plan",
+            "end",
+        ]
+
+    def test_is_the_only_one(self, stage: Stage, daemon: subprocess.Popen[str]) -> None:
+        second = stage.run("run")
+        assert second.status == 4
+        assert str(daemon.pid) in second.err
+
+    def test_keeps_its_configuration_when_the_new_one_is_wrong(
+        self, stage: Stage, daemon: subprocess.Popen[str]
+    ) -> None:
+        good = stage.config.read_text()
+        stage.config.write_text("[watch]\nintervall = 2\n")
+        daemon.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        assert daemon.poll() is None
+        assert "old one stays" in (stage.folder / "log").read_text()
+        stage.config.write_text(good)
+        daemon.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        assert stage.run("status").status == 0
+
+
+class TestAWrongConfiguration:
+    @pytest.mark.parametrize(
+        "command", ["run", "status", "heal", "explain", "plan", "history", "pause", "resume", "ack", "doctor"]
+    )
+    def test_ends_every_command_with_2_and_file_line_and_key(self, tmp_path: Path, command: str) -> None:
+        config = tmp_path / "config.toml"
+        config.write_text('[watch]\nintervall = 2\n[[pair]]\nname = "lan"\nservice = "dhcp4"\n')
+
+        told = keawatch(command, "-c", str(config))
+
+        assert told.status == 2
+        assert f"{config}:2" in told.err
+        assert "intervall" in told.err
+        assert "Traceback" not in told.err
+
+    def test_that_is_missing_names_the_file(self) -> None:
+        told = keawatch("status", "-c", "/nowhere/config.toml")
+
+        assert told.status == 2
+        assert "/nowhere/config.toml" in told.err
+
+
+class TestExplain:
+    def test_explains_a_code_and_a_state(self) -> None:
+        assert "clock" in keawatch("explain", "TERMINATED_SKEW").out
+        assert keawatch("explain", "partner-down").status == 0
+
+    def test_does_not_know_a_word(self) -> None:
+        assert keawatch("explain", "tired").status == 2
+
+    def test_of_a_pair_names_the_evidence(self, stage: Stage) -> None:
+        stage.terminate()
+
+        assert "a says terminated" in stage.run("explain").out
+
+
+def test_no_traceback_ever_reaches_an_operator(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [str(PROGRAM), "status", "-c", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+
+
+def test_the_demo_ends_well(tmp_path: Path) -> None:
+    told = keawatch("demo", "--fast")
+
+    assert told.status == 0, told
+    assert "Healed by cover" in told.out
+
+
+def test_version_is_printed() -> None:
+    assert keawatch("version").out.startswith("keawatch ")
