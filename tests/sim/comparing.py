@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from keawatch.sim import story
 from keawatch.sim.drivers import SimDriver
+from keawatch.sim.healings import HEALINGS
 from keawatch.sim.pair import SimPair
 from keawatch.sim.scripts import SCRIPTS, H
 from keawatch.sim.story import Outcome, Played, Scene, Script, View, play
@@ -54,7 +55,7 @@ class Case:
 CASES = [
     Case(script, version, family)
     for version in ("2.2", "2.6", "3.0")
-    for script in SCRIPTS + WORDINGS
+    for script in SCRIPTS + HEALINGS + WORDINGS
     if version in script.versions
     for family in script.families
 ]

@@ -44,5 +44,5 @@ class Policy:
     max_healings: int = 6
     """Attempts of any result within ``healings_window`` before the breaker opens."""
     healings_window: float = 6 * 3600.0
-    sync_rate: float = 6000.0
+    sync_rate: float = 3000.0
     """Leases a second that Kea's own sync is expected to move, until it was seen on this pair."""
