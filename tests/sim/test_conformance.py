@@ -18,7 +18,7 @@ from tests.sim.comparing import CASES, Case, differences
 pytestmark = pytest.mark.kea
 
 # Pairs spend their time waiting, so many run side by side.
-WORKERS = 4 * (os.cpu_count() or 1)
+WORKERS = 8 * (os.cpu_count() or 1)
 
 Stage = dict[str, "Future[Played]"]
 
