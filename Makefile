@@ -35,6 +35,7 @@ lab: $(STAMP)
 	$(BIN)/python -m tests.kea_pair.tools
 
 bench: $(STAMP) lab
+	$(BIN)/python -m tests.kea_pair.bench_leases
 	$(BIN)/python -m tests.kea_pair.bench
 
 lock:

@@ -112,6 +112,10 @@ class TestARightFile:
             "cooldown = 5",
             "max_failures = 1",
             "max_healings = 2",
+            "gate = false",
+            "gate_deadline = 90",
+            "reconcile_cap = 0.5",
+            "watch_leases = 30",
         )
         policy = load(write("[watch]\ninterval = 4\n" + text)).pair[0].policy(interval=4.0)
 
@@ -124,6 +128,10 @@ class TestARightFile:
             cooldown=5.0,
             max_failures=1,
             max_healings=2,
+            gate=False,
+            gate_deadline=90.0,
+            reconcile_cap=0.5,
+            watch_leases=30.0,
         )
 
     def test_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(self, tmp_path: Path) -> None:
@@ -151,7 +159,7 @@ class TestARightFile:
     def test_names_what_has_no_effect_yet(self, write: Write) -> None:
         config = load(write(with_pair("gate = true", 'schedule = "0 4 * * *"') + '  log = "/var/log/dhcpd.log"\n'))
 
-        assert config.later == ("pair[0].gate", "pair[0].schedule", "pair[0].server[1].log")
+        assert config.later == ("pair[0].server[1].log",)
 
     @pytest.mark.parametrize("schedule", ["*/5 0-6,22 1 jan-mar mon", "0 4 * * 7", "59 23 31 12 *"])
     def test_may_have_any_schedule_of_cron(self, write: Write, schedule: str) -> None:
@@ -290,9 +298,24 @@ ONE_MISTAKE = [
     ),
     (with_pair("grace = nan"), "3: pair[0].grace: should be a number that has an end, and is a number"),
     (
-        with_pair('schedule = "0 25 * * *"'),
+        with_pair('schedule = "0 4 * *"'),
         '3: pair[0].schedule: should have five fields: minute, hour, day, month, weekday; as in "0 4 * * *"',
     ),
+    (
+        with_pair('schedule = "0 0 4 * * *"'),
+        '3: pair[0].schedule: should have five fields: minute, hour, day, month, weekday; as in "0 4 * * *"',
+    ),
+    (
+        with_pair('schedule = "0 25 * * *"'),
+        '3: pair[0].schedule: can not be read (Bad hour); write it like "0 4 * * *"',
+    ),
+    (
+        with_pair('schedule = "0 4 31 2 *"'),
+        '3: pair[0].schedule: can not be read (Bad day-of-month); write it like "0 4 * * *"',
+    ),
+    (with_pair("schedule_jitter = 3601"), "3: pair[0].schedule_jitter: is 3601, and the most is 3600"),
+    (with_pair("gate_deadline = 5"), "3: pair[0].gate_deadline: is 5, and the least is 10"),
+    (with_pair("watch_leases = 5"), "3: pair[0].watch_leases: is 5, and the least is 10"),
     (
         with_pair('timezone = "Mars/Olympus"'),
         '3: pair[0].timezone: is not a time zone known on this host; write it like "Europe/Vienna"',

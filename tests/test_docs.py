@@ -18,9 +18,10 @@ DOCUMENTS = {
 }
 README, RUNBOOK, ARCHITECTURE = (DOCUMENTS[name] for name in ("README.md", "docs/runbook.md", "docs/architecture.md"))
 
-KEPT_IN = re.compile(r"`((?:core|daemon|kea|cli)/\w+\.py):(\w+)`")
+KEPT_IN = re.compile(r"`((?:core|daemon|kea|leases|cli)/\w+\.py):(\w+)`")
 A_TEST = re.compile(r"`(tests/[\w/]+\.py)`")
 A_COMMAND = re.compile(r"(?:^ {4}|`)keawatch (\w+)", re.MULTILINE)
+A_COMMAND_OF_ANOTHER_FILE = re.compile(r"app\.(?:command\(\)\(|add_typer\()\w+\.(\w+)")
 A_LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
@@ -28,9 +29,11 @@ def commands() -> set[str]:
     """Return the names of keawatch's commands, as the source defines them."""
     source = ast.parse((ROOT / "src/keawatch/cli/commands.py").read_text(encoding="utf-8"))
     functions = [node for node in source.body if isinstance(node, ast.FunctionDef)]
-    return {
+    own = {
         function.name for function in functions if any("app.command" in ast.unparse(d) for d in function.decorator_list)
     }
+    added = [ast.unparse(node) for node in source.body if isinstance(node, ast.Expr)]
+    return own | {found[1] for text in added if (found := A_COMMAND_OF_ANOTHER_FILE.match(text))}
 
 
 def anchors(text: str) -> set[str]:

@@ -18,10 +18,12 @@ import zoneinfo
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -44,7 +46,7 @@ STATE_DIR = Path("/var/db/keawatch" if sys.platform.startswith("freebsd") else "
 MOST_SOCKET_BYTES = 103
 """The longest path of a socket, in bytes, that both FreeBSD and Linux can open (sun_path)."""
 
-LATER = {"pair": ("gate", "reconcile_cap", "schedule", "timezone"), "server": ("sibling", "restart", "log")}
+LATER: dict[str, tuple[str, ...]] = {"pair": (), "server": ("sibling", "restart", "log")}
 """Keys that are read and checked, and have no effect in this version."""
 
 _POLICY = Policy()
@@ -205,21 +207,14 @@ def _check_listen(value: str) -> str:
     return value
 
 
-_CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_CRON_PART = re.compile(r"(?:\*|([0-9]{1,2}|[a-z]{3})(?:-([0-9]{1,2}|[a-z]{3}))?)(?:/([1-9][0-9]?))?", re.IGNORECASE)
-
-
 def _check_schedule(value: str) -> str:
-    fields = value.split()
-    if len(fields) != len(_CRON) or not all(map(_is_cron_field, fields, _CRON)):
+    if len(value.split()) != 5:  # cronsim would take a sixth as seconds
         raise ValueError('should have five fields: minute, hour, day, month, weekday; as in "0 4 * * *"')
+    try:
+        CronSim(value, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        raise ValueError(f'can not be read ({error}); write it like "0 4 * * *"') from None
     return value
-
-
-def _is_cron_field(text: str, bounds: tuple[int, int]) -> bool:
-    parts = [_CRON_PART.fullmatch(part) for part in text.split(",")]
-    ends = [end for part in parts if part for end in part.group(1, 2) if end and end.isdigit()]
-    return all(parts) and all(bounds[0] <= int(end) <= bounds[1] for end in ends)
 
 
 def _check_timezone(value: str) -> str:
@@ -280,6 +275,10 @@ class PairConfig(_Table):
     reconcile_cap: Annotated[Seconds, Field(ge=0.0, le=1.0)] = 0.05
     schedule: Annotated[str, AfterValidator(_check_schedule)] | None = None
     timezone: Annotated[str, AfterValidator(_check_timezone)] | None = None
+    schedule_jitter: Annotated[Seconds, Field(ge=0.0, le=3600.0)] = 60.0
+    gate_deadline: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.gate_deadline
+    shorten_rejoin: bool = _POLICY.shorten_rejoin
+    watch_leases: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.watch_leases
     confirm_for: Annotated[Seconds, Field(ge=0.5, le=3600.0)] = _POLICY.confirm_for
     grace: Annotated[Seconds, Field(ge=0.0, le=3600.0)] = _POLICY.grace
     cooldown: Annotated[Seconds, Field(ge=0.0, le=86400.0)] = _POLICY.cooldown
@@ -293,6 +292,11 @@ class PairConfig(_Table):
             autonomy=self.autonomy,
             strategies=self.strategies,
             interval=interval,
+            gate=self.gate,
+            gate_deadline=self.gate_deadline,
+            reconcile_cap=self.reconcile_cap,
+            shorten_rejoin=self.shorten_rejoin,
+            watch_leases=self.watch_leases,
             confirm_for=self.confirm_for,
             grace=self.grace,
             cooldown=self.cooldown,

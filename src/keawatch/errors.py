@@ -24,6 +24,10 @@ class BusyError(KeawatchError):
     """Another keawatch holds this state directory."""
 
 
+class BackupError(KeawatchError):
+    """A backup of leases is not there or can't be read; the sentence says which, and what there is."""
+
+
 class KeaError(KeawatchError):
     """A server gave no answer that can be used."""
 

@@ -198,7 +198,8 @@ def test_the_demo_ends_well(tmp_path: Path) -> None:
     told = keawatch("demo", "--fast")
 
     assert told.status == 0, told
-    assert "Healed by cover" in told.out
+    assert "Healed by seamless: announced 0.02 s without service" in told.out
+    assert "leases: 0 differ" in told.out
 
 
 def test_version_is_printed() -> None:

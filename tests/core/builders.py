@@ -44,7 +44,10 @@ NO_HA = "no-ha"
 WORDS: tuple[str, ...] = (*OWN_STATES, NO_HA, *NoAnswer)
 """Everything one poll of one server can come to."""
 
-COMMANDS = frozenset({*Command, "config-get"})
+LEASE_COMMANDS = frozenset(f"lease{family}-{verb}" for family in "46" for verb in ("get-page", "add", "update", "del"))
+"""Every Kea with lease_cmds names both families' commands, whichever it serves (tests/kea/replies)."""
+
+COMMANDS = frozenset({*Command, "config-get", *LEASE_COMMANDS})
 SUBNETS = {1: "192.0.2.0/24"}
 
 Maker = Callable[[float], Snapshot]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from keawatch.core.comparison import Comparison, Example, Fate, Kind, Rival
 from keawatch.core.facts import Facts, facts_of
 from keawatch.core.model import (
     DhcpState,
@@ -27,6 +29,7 @@ from keawatch.core.model import (
 from keawatch.core.plan import Command
 from keawatch.core.policy import Policy
 from tests.builders import PARTNERS, POLICY, at
+from tests.core.builders import LEASE_COMMANDS
 
 OWN_STATES = tuple(state for state in HaState if state is not HaState.UNAVAILABLE)
 Word = HaState | NoAnswer | None
@@ -34,7 +37,7 @@ Word = HaState | NoAnswer | None
 
 WORDS: tuple[Word, ...] = (*OWN_STATES, None, *NoAnswer)
 MODES = (Mode.HOT_STANDBY, Mode.LOAD_BALANCING)
-ALL_COMMANDS = frozenset({*Command, "config-get"})
+ALL_COMMANDS = frozenset({*Command, "config-get", *LEASE_COMMANDS})
 
 _TAKES_ALL = frozenset({HaState.PARTNER_DOWN, HaState.PARTNER_IN_MAINTENANCE})
 _TAKES_OWN = frozenset(
@@ -87,9 +90,15 @@ class Srv:
     no_ha_config: bool = False
     leases: int | None = 1200
     sockets: str | None = "ready"
+    pauses: str | None = None
+    """How its configuration pauses it in ``ready``: always, once, or never."""
+    unsent: int | None = 0
+    dead: bool = False
+    """Whether its own host says that it is dead, where it is silent."""
 
     def facts(self) -> ServerFacts:
         ha = None if self.no_ha_config else (self.ha or config(self.name, self.mode))
+        ha = replace(ha, pauses={HaState.READY: self.pauses}) if ha and self.pauses else ha
         subnets = {1: "10.77.0.0/24"} if self.subnets is None else self.subnets
         return ServerFacts(self.version, ha, subnets, frozenset(self.commands), leases=self.leases)
 
@@ -114,7 +123,7 @@ class Srv:
     def seen(self, seconds: float = 0.0) -> Observation:
         when = at(seconds)
         if isinstance(self.word, NoAnswer):
-            return Observation(self.name, when, Silence(self.word), self.facts(), 1.0)
+            return Observation(self.name, when, Silence(self.word, daemon_dead=self.dead), self.facts(), 1.0)
         status = ServerStatus(
             ha=None if self.word is None else self.ha_status(self.word),
             dhcp=self.dhcp(),
@@ -123,6 +132,7 @@ class Srv:
             reload=self.reload + seconds,
             uptime=self.reload + seconds,
             sockets=self.sockets,
+            unsent_updates=self.unsent,
         )
         return Observation(self.name, when, status, self.facts(), 0.02)
 
@@ -175,5 +185,43 @@ def but(one: Look, server: str, **changes: object) -> Look:
     return replace(one, a=new) if server == "a" else replace(one, b=new)
 
 
+def compared(
+    history: History,
+    *,
+    ago: float = 10.0,
+    size: int = 1000,
+    fates: Mapping[Fate, int] | None = None,
+    **more: Any,
+) -> Comparison:
+    """Return a comparison that ended so long before *history*'s newest snapshot; ``missing=3`` counts three of that kind."""
+    counts = {kind: more.pop(kind) for kind in Kind if kind in more}
+    known: dict[str, Any] = {
+        "at": history.now - timedelta(seconds=ago),
+        "why": "a test wanted it",
+        "authority": "a",
+        "compared": {"a": size, "b": size},
+        "counts": counts,
+        "fates": fates or {},
+        "seconds": 0.5,
+    }
+    return Comparison(**{**known, **more})
+
+
+def differing(history: History, **more: Any) -> History:
+    """Return *history* with what ``compared`` makes of *more*."""
+    return replace(history, comparison=compared(history, **more))
+
+
+def rival(address: str = "10.77.0.7", *, until: float = 600.0) -> Rival:
+    """Return an address of two clients; the losing lease runs out at that second of the story."""
+    return Rival(address, kept="0a:01 (by a)", lost="0a:02 (by b)", until=at(until))
+
+
+def example(number: int, kind: Kind = Kind.MISSING) -> Example:
+    return Example(f"10.77.0.{number}", kind, "a", "a record", None)
+
+
 HEALTHY = look(HaState.HOT_STANDBY, HaState.HOT_STANDBY)
+GATED = look(HaState.HOT_STANDBY, Srv("b", HaState.READY, pauses="always"))
+SHARED = look(HaState.LOAD_BALANCING, HaState.LOAD_BALANCING, mode=Mode.LOAD_BALANCING)
 TERMINATED = look(HaState.TERMINATED, HaState.TERMINATED)

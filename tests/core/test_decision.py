@@ -10,11 +10,13 @@ import pytest
 
 from keawatch.core import decision
 from keawatch.core.codes import Code
-from keawatch.core.decision import GUARDS, OPERATOR_OVERRULES, Decision, Guard, decide, since_words
+from keawatch.core.comparison import Fate
+from keawatch.core.decision import GUARDS, HOLDS_NOT, OPERATOR_OVERRULES, Decision, Guard, decide
 from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Pause
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from tests.builders import POLICY, at
-from tests.core.seen import HEALTHY, TERMINATED, Srv, but, held, look, story
+from tests.core.builders import LEASE_COMMANDS
+from tests.core.seen import ALL_COMMANDS, GATED, HEALTHY, TERMINATED, Look, Srv, but, differing, held, look, story
 
 T = HaState.TERMINATED
 W = HaState.WAITING
@@ -22,6 +24,9 @@ HS = HaState.HOT_STANDBY
 RESET_ONLY = replace(POLICY, strategies=(Strategy.RESET,))
 
 SICK = held(TERMINATED, 20.0)
+WELL = held(HEALTHY, 20.0)
+APART = differing(WELL, missing=3)
+"""A pair at work whose standby lacks a few leases."""
 
 
 def attempt(result: str | None, *, ended_ago: float = 7200.0, by: str = "auto", number: int = 0) -> Attempt:
@@ -53,6 +58,9 @@ _OLD_PAUSE = Pause(at(), at(10.0), "window", "ops")
 _STANDBY_ALONE = look(W, Srv("b", T, scopes=("a",)))
 _DISABLED_BY_HAND = but(HEALTHY, "a", off=(1,))
 _APART = but(TERMINATED, "b", subnets={1: "10.78.0.0/24"})
+_SPLIT = look(HaState.PARTNER_DOWN, HaState.PARTNER_DOWN)
+_LOST = "a holds 0 leases and b 1000: a looks as if it had lost its own"
+_ONLY_SYNC = but(HEALTHY, "b", commands=ALL_COMMANDS - LEASE_COMMANDS)
 
 CASES: Mapping[Guard, Case] = {
     Guard.AUTONOMY: Case(SICK, policy=replace(POLICY, autonomy=Autonomy.SUGGEST)),
@@ -69,6 +77,10 @@ CASES: Mapping[Guard, Case] = {
     Guard.SUBNETS_DIFFER: Case(held(_APART, 20.0)),
     Guard.STANDBY_SERVES: Case(held(_STANDBY_ALONE, 20.0), held(look(W, T), 20.0)),
     Guard.OPERATOR_ORDER: Case(held(_DISABLED_BY_HAND, 20.0), held(but(HEALTHY, "a", off=(1001,)), 20.0)),
+    Guard.NOT_TOGETHER: Case(differing(held(_SPLIT, 20.0), missing=3), APART),
+    Guard.SUSPICIOUS: Case(differing(WELL, missing=3, suspicious=_LOST), APART),
+    Guard.RECONCILE_CAP: Case(differing(WELL, owner=51), differing(WELL, owner=50)),
+    Guard.TAKES_SERVICE: Case(differing(held(_ONLY_SYNC, 20.0), missing=3), APART),
     Guard.COOLING_DOWN: Case(
         replace(SICK, attempts=attempts("failed", ended_ago=59.0)),
         replace(SICK, attempts=attempts("failed", ended_ago=60.0)),
@@ -162,6 +174,7 @@ def test_the_safety_guards_are_not_among_those_a_person_overrules() -> None:
         Guard.CLOCKS_UNKNOWN,
         Guard.SUBNETS_DIFFER,
         Guard.STANDBY_SERVES,
+        Guard.NOT_TOGETHER,
     }
     assert not safety & OPERATOR_OVERRULES
     assert safety | OPERATOR_OVERRULES == set(CASES)
@@ -254,6 +267,134 @@ def test_an_acknowledgement_closes_the_breaker() -> None:
     assert guards_of(decide(before, POLICY)) == {Guard.BREAKER}
 
 
+# --- leases
+
+
+def of(strategy: str, *results: str | None, ended_ago: float = 4000.0, by: str = "auto") -> tuple[Attempt, ...]:
+    """Return so many attempts of one strategy, a minute apart; the newest ended so long ago."""
+    return tuple(replace(one, strategy=strategy) for one in attempts(*results, ended_ago=ended_ago, by=by))
+
+
+def reconciles(history: History, *tried: Attempt) -> set[Guard]:
+    """Return what holds a reconcile back after these attempts; it would be the plan otherwise."""
+    made = decide(replace(history, attempts=tried), POLICY)
+    assert made.plan
+    assert made.plan.strategy == "reconcile"
+    return guards_of(made)
+
+
+class TestAttemptsOfAnotherKind:
+    """Six reconciles say nothing about whether healing lasts, and a healing nothing about the leases."""
+
+    @pytest.mark.parametrize("strategy", ["reconcile", "upkeep", "gate", "continue", "enable", "resync"])
+    @pytest.mark.parametrize("result", ["ok", "failed"])
+    def test_do_not_open_the_breaker_of_healing_nor_cool_it_down(self, strategy: str, result: str) -> None:
+        assert decide(replace(SICK, attempts=of(strategy, *[result] * 9, ended_ago=1.0)), POLICY).act
+
+    @pytest.mark.parametrize("strategy", ["cover", "reset", "gate", "enable"])
+    @pytest.mark.parametrize("result", ["ok", "failed"])
+    def test_do_not_keep_leases_from_being_mended(self, strategy: str, result: str) -> None:
+        assert reconciles(APART, *of(strategy, *[result] * 9, ended_ago=1.0)) == set()
+
+    @pytest.mark.parametrize("strategy", ["cover", "reconcile", "gate"])
+    def test_do_not_keep_a_server_from_being_switched_on(self, strategy: str) -> None:
+        off = held(but(HEALTHY, "a", off=(1001,)), 20.0)
+        assert decide(replace(off, attempts=of(strategy, *["failed"] * 9, ended_ago=1.0)), POLICY).act
+
+    def test_do_so_while_they_are_under_way(self) -> None:
+        assert guards_of(decide(replace(SICK, attempts=of("reconcile", None)), POLICY)) == {Guard.UNDER_WAY}
+
+    def test_do_not_hide_a_failure_of_the_same_kind(self) -> None:
+        mixed = (*of("cover", "failed", "failed", "failed"), *of("reconcile", "ok", ended_ago=100.0))
+        assert guards_of(decide(replace(SICK, attempts=mixed), POLICY)) == {Guard.BREAKER}
+
+
+class TestReconcilesAmongThemselves:
+    def test_cool_down_and_open_their_own_breaker(self) -> None:
+        assert reconciles(APART, *of("reconcile", "ok", ended_ago=59.0)) == {Guard.COOLING_DOWN}
+        assert reconciles(APART, *of("reconcile", "ok", ended_ago=60.0)) == set()
+        assert reconciles(APART, *of("reconcile", *["failed"] * 3)) == {Guard.BREAKER}
+        assert reconciles(APART, *of("upkeep", "failed"), *of("reconcile", "failed", "failed")) == {Guard.BREAKER}
+
+    def test_that_must_be_done_again_and_again_ask_for_a_person(self) -> None:
+        assert reconciles(APART, *of("reconcile", *["ok"] * 5)) == set()
+        made = decide(replace(APART, attempts=of("reconcile", *["ok"] * 6)), POLICY)
+        assert guards_of(made) == {Guard.BREAKER}
+        assert any("the leases differ again and again" in one.reason for one in made.withheld)
+
+    def test_begin_also_when_the_standby_has_just_come_back(self) -> None:
+        """It is the one that lacks leases."""
+        assert reconciles(differing(held(but(HEALTHY, "b", reload=-10.0), 20.0), missing=3)) == set()
+
+
+class TestTheCap:
+    def test_is_not_counted_for_leases_that_are_only_missing(self) -> None:
+        """After a failover half of a database may be missing, and adding what is missing harms nobody."""
+        assert reconciles(differing(WELL, missing=900)) == set()
+
+    def test_is_not_counted_for_what_was_seen_to_be_given_out_alone(self) -> None:
+        assert reconciles(differing(WELL, extra=300, fates={Fate.COPY: 300})) == set()
+
+    def test_is_counted_for_what_is_deleted_or_copied_unseen(self) -> None:
+        for fate in (Fate.DELETE, Fate.COPY_UNSEEN):
+            assert reconciles(differing(WELL, extra=51, fates={fate: 51})) == {Guard.RECONCILE_CAP}
+
+    def test_says_how_much_and_what_to_do(self) -> None:
+        reasons = [one.reason for one in decide(differing(WELL, owner=200), POLICY).withheld]
+        assert any("200 leases, 20.0% of the database" in reason and "5.0% at most" in reason for reason in reasons)
+        assert any("run `keawatch reconcile`" in reason for reason in reasons)
+
+    def test_is_the_owner_s_to_set(self) -> None:
+        assert decide(differing(WELL, owner=200), replace(POLICY, reconcile_cap=0.2)).act
+
+    def test_does_not_keep_a_standby_at_the_gate(self) -> None:
+        """Its own reconcile compares anew and minds the cap itself."""
+        assert decide(differing(held(GATED, 20.0), owner=900), POLICY).act
+
+    def test_does_not_keep_a_terminated_pair_from_being_healed(self) -> None:
+        assert decide(differing(SICK, owner=900, suspicious=_LOST), POLICY).act
+
+
+class TestASuspiciousDatabase:
+    def test_is_filled_up_by_a_person_only(self) -> None:
+        history = differing(WELL, extra=1000, fates={Fate.COPY_UNSEEN: 1000}, suspicious=_LOST)
+        made = decide(history, POLICY)
+        assert guards_of(made) == {Guard.SUSPICIOUS, Guard.RECONCILE_CAP}
+        assert any(one.reason.startswith(_LOST) and "`keawatch reconcile`" in one.reason for one in made.withheld)
+        assert decide(history, POLICY, by_operator=True).act
+
+
+class TestAPairThatIsNotTogether:
+    def test_is_not_reconciled_by_anybody_while_both_serve_the_same_clients(self) -> None:
+        history = differing(held(_SPLIT, 20.0), missing=3)
+        for by_operator in (False, True):
+            made = decide(history, POLICY, by_operator=by_operator)
+            assert not made.act
+            assert Guard.NOT_TOGETHER in guards_of(made)
+
+    @pytest.mark.parametrize(
+        "one",
+        [
+            look(HS, W),
+            look(HaState.PARTNER_DOWN, HaState.READY),
+            look(HaState.PARTNER_IN_MAINTENANCE, HaState.IN_MAINTENANCE),
+            look(HS, NoAnswer.TIMEOUT),
+        ],
+    )
+    def test_is_not_reconciled_by_what_was_known_before(self, one: Look) -> None:
+        for by_operator in (False, True):
+            assert decide(differing(held(one, 8.0), missing=3), POLICY, by_operator=by_operator).plan is None
+
+    def test_whose_clocks_are_apart_can_not_tell_which_lease_is_newer(self) -> None:
+        made = decide(differing(held(but(HEALTHY, "b", ahead=40.0), 20.0), missing=3), POLICY)
+        assert guards_of(made) == {Guard.CLOCK_SKEW}
+
+
+def test_what_a_guard_has_no_say_about_is_said_of_strategies_that_there_are() -> None:
+    assert set(HOLDS_NOT) == {"enable", "gate", "continue", "reconcile", "shorten"}
+    assert not any({Guard.AUTONOMY, Guard.UNDER_WAY, Guard.IDENTITY} & guards for guards in HOLDS_NOT.values())
+
+
 # --- what a decision says
 
 
@@ -269,12 +410,15 @@ def test_a_terminated_pair_serves_and_is_not_redundant() -> None:
     assert made.serving
     assert not made.redundant
     assert made.plan
-    assert made.plan.strategy == Strategy.COVER
+    assert made.plan.strategy == Strategy.SEAMLESS
 
 
 def test_what_can_not_be_done_is_named_beside_what_is() -> None:
-    made = decide(SICK, POLICY)
+    unreadable = held(but(TERMINATED, "b", commands=ALL_COMMANDS - LEASE_COMMANDS), 20.0)
+    made = decide(unreadable, POLICY)
     assert [(one.guard, one.strategy) for one in made.withheld] == [(Guard.NO_WAY, Strategy.SEAMLESS)]
+    assert made.plan
+    assert made.plan.strategy == Strategy.COVER
 
 
 def test_a_pair_that_shares_the_load_serves_only_with_both_scopes() -> None:
@@ -299,10 +443,3 @@ def test_what_is_found_beside_the_gravest_is_told_and_kept() -> None:
 def test_a_history_that_has_seen_nothing_is_an_error() -> None:
     with pytest.raises(IndexError):
         decide(History(), POLICY)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172800, "2 d"), (-5, "0 s")]
-)
-def test_a_length_of_time_is_told_in_its_unit(seconds: float, words: str) -> None:
-    assert since_words(at(), at(seconds)) == words

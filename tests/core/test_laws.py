@@ -10,12 +10,14 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from keawatch.core.comparison import Kind
 from keawatch.core.decision import Decision, Guard, decide
 from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Observation, Pause
 from keawatch.core.plan import Command, Plan
 from keawatch.core.policy import Autonomy, Policy, Strategy
+from keawatch.core.watchful import comparison_due
 from tests.builders import POLICY, at
-from tests.core.seen import ALL_COMMANDS, MODES, WORDS, Look, Srv, Word, held, look
+from tests.core.seen import ALL_COMMANDS, MODES, WORDS, Look, Srv, Word, differing, held, look, rival
 
 # A few hundred histories a law: 2 cores, seconds.
 LAW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -53,6 +55,9 @@ def servers(draw: st.DrawFn, name: str, mode: Mode) -> Srv:
         no_ha_config=draw(rarely),
         leases=draw(st.sampled_from([None, 0, 1200, 10**6])),
         sockets=draw(st.sampled_from([None, "ready", "failed"])),
+        pauses=draw(st.sampled_from([None, "always", "once"])),
+        unsent=draw(st.sampled_from([None, 0, 7])),
+        dead=draw(st.booleans()),
     )
 
 
@@ -80,6 +85,40 @@ def healing_looks(draw: st.DrawFn) -> Look:
 
 
 @st.composite
+def gated_looks(draw: st.DrawFn) -> Look:
+    """Draw a pair of which one is ready and may be held there."""
+    mode = draw(st.sampled_from(MODES))
+    normal = HaState.HOT_STANDBY if mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
+    partner = draw(st.sampled_from([normal, normal, HaState.PARTNER_DOWN, HaState.TERMINATED, *NoAnswer]))
+    one = look(Srv("a", partner, mode), Srv("b", HaState.READY, mode, pauses="always"), mode=mode)
+    return replace(one, swapped=draw(st.booleans()))
+
+
+@st.composite
+def working_looks(draw: st.DrawFn) -> Look:
+    """Draw a pair at work, or almost."""
+    mode = draw(st.sampled_from(MODES))
+    normal = HaState.HOT_STANDBY if mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
+    scopes = draw(st.sampled_from([None, None, None, ("a",)]))
+    ahead = draw(st.sampled_from([0.0, 0.0, 0.0, 31.0]))
+    b = Srv("b", normal, mode, scopes=scopes, commands=draw(st.one_of(st.just(ALL_COMMANDS), commands)), ahead=ahead)
+    return Look(Srv("a", normal, mode), b, draw(st.booleans()))
+
+
+@st.composite
+def compared(draw: st.DrawFn, history: History) -> History:
+    """Draw what is known of the leases on top of *history*: often nothing."""
+    rivals = draw(st.sampled_from([(), (), (rival(until=1e6),)]))
+    history = replace(history, rivals=rivals, upkeep_due=draw(st.sampled_from([None, history.now])))
+    if draw(st.booleans()):
+        return history
+    kinds = draw(st.lists(st.sampled_from(list(Kind)), max_size=2, unique=True))
+    counts: dict[str, Any] = {kind.value: draw(st.sampled_from([3, 3, 900])) for kind in kinds}
+    lost = draw(st.sampled_from([None, None, None, None, "a holds 0 leases and b 1000"]))
+    return differing(history, ago=draw(st.sampled_from([0.0, 50.0])), suspicious=lost, **counts)
+
+
+@st.composite
 def pasts(draw: st.DrawFn) -> History:
     """Draw what was seen before the last look: often nothing."""
     history = History()
@@ -101,12 +140,12 @@ def burdens(draw: st.DrawFn, history: History) -> History:
 @st.composite
 def histories(draw: st.DrawFn, *, last: st.SearchStrategy[Look] | None = None) -> History:
     """Draw a history: half of them with nothing in the way but what the servers are."""
-    final = draw(st.one_of(healing_looks(), looks()) if last is None else last)
+    final = draw(st.one_of(healing_looks(), gated_looks(), working_looks(), looks()) if last is None else last)
     if draw(st.booleans()):
-        return held(final, draw(st.sampled_from([20.0, 60.0])), every=5.0)
+        return draw(compared(held(final, draw(st.sampled_from([20.0, 60.0, 620.0])), every=5.0)))
     past = draw(pasts())
     seconds = draw(st.sampled_from([0.0, 10.0, 20.0, 60.0]))
-    return draw(burdens(held(final, seconds, every=5.0, after=past if past.snapshots else None)))
+    return draw(compared(draw(burdens(held(final, seconds, every=5.0, after=past if past.snapshots else None)))))
 
 
 @st.composite
@@ -146,15 +185,17 @@ def test_a_plan_not_carried_out_has_its_reason(history: History, policy: Policy)
 
 @LAW
 @given(histories(), st.booleans())
-def test_nothing_is_done_while_a_server_is_silent_but_to_switch_one_on(history: History, by_operator: bool) -> None:
+def test_nothing_is_done_while_a_server_is_silent_but_what_gives_service_back(
+    history: History, by_operator: bool
+) -> None:
     made = note(decide(history, POLICY, by_operator=by_operator))
     if made.act and not history.newest.both_answered:
         assert made.plan
-        assert made.plan.strategy == "enable"
+        assert made.plan.strategy in {"enable", "continue"}
 
 
 @LAW
-@given(st.one_of(healing_looks(), looks()), st.sampled_from([0.0, 2.0, 5.0]))
+@given(st.one_of(healing_looks(), working_looks()), st.sampled_from([0.0, 2.0, 5.0]))
 def test_nothing_is_done_on_one_sight_or_before_it_is_confirmed(one: Look, seconds: float) -> None:
     assert not decide(held(one, seconds), POLICY).act
 
@@ -168,7 +209,9 @@ def test_nothing_is_done_without_being_allowed(history: History, autonomy: Auton
 @LAW
 @given(histories())
 def test_nothing_is_done_while_paused_or_beside_another_plan(history: History) -> None:
-    assert not decide(replace(history, pause=Pause(at(), None, "", "ops")), POLICY).act
+    paused = decide(replace(history, pause=Pause(at(), None, "", "ops")), POLICY)
+    # A standby held at the gate must take over from a primary that dies, whatever keawatch was told.
+    assert not paused.act or (paused.plan and paused.plan.strategy == "continue")
     running = attempt(9, None, 1.0, history)
     busy = replace(history, attempts=(*history.attempts, running), pause=None)
     assert not decide(busy, POLICY).act
@@ -221,7 +264,7 @@ def test_a_standby_that_serves_alone_is_left_alone(history: History, policy: Pol
 @given(histories(last=healing_looks()), st.booleans())
 def test_no_healing_begins_that_would_terminate_again(history: History, by_operator: bool) -> None:
     made = note(decide(history, POLICY, by_operator=by_operator))
-    if made.act and made.plan and made.plan.strategy != "enable":
+    if made.act and made.plan and made.plan.strategy not in {"enable", "continue"}:
         skew = history.newest.clock_skew
         assert skew is not None
         assert abs(skew) <= POLICY.skew_warning
@@ -234,18 +277,60 @@ def test_a_person_can_do_whatever_would_be_done_by_itself(history: History) -> N
         assert decide(history, POLICY, by_operator=True).act
 
 
+@LAW
+@given(histories(last=st.one_of(gated_looks(), working_looks(), looks())), st.booleans())
+def test_leases_are_only_changed_under_a_primary_that_serves(history: History, by_operator: bool) -> None:
+    made = note(decide(history, POLICY, by_operator=by_operator))
+    if made.act and made.plan and any(step.work for step in made.plan.steps):
+        assert history.newest.both_answered
+        assert history.newest.first.serves or history.newest.second.serves
+        if made.mode is Mode.HOT_STANDBY:
+            assert not history.newest.of("b").serves
+        assert made.plan.announced_pause == 0.0
+
+
+@LAW
+@given(histories(last=st.one_of(gated_looks(), looks())), st.booleans())
+def test_only_a_server_that_is_ready_is_told_to_go_on(history: History, by_operator: bool) -> None:
+    made = note(decide(history, POLICY, by_operator=by_operator))
+    if made.act and made.plan:
+        told = [order.server for order in made.plan.orders if order.command is Command.HA_CONTINUE]
+        assert all(history.newest.of(server).state is HaState.READY for server in told)
+
+
+@LAW
+@given(histories(last=working_looks()))
+def test_service_is_never_taken_for_lease_records_without_a_person(history: History) -> None:
+    made = note(decide(history, POLICY))
+    if made.act and made.plan:
+        assert made.plan.announced_pause == 0.0
+        assert not touched(made.plan)
+
+
+@LAW
+@given(histories())
+def test_whether_to_compare_has_an_answer_for_every_history(history: History) -> None:
+    why = comparison_due(history, POLICY)
+    if why is not None:
+        event("due")
+        assert history.newest.both_answered
+        assert not why.endswith(".")
+    assert comparison_due(replace(history, comparing="x"), POLICY) is None
+
+
 @pytest.mark.parametrize("kind", NoAnswer, ids=str)
 def test_a_blind_observer_does_nothing_for_ever(kind: NoAnswer) -> None:
     made = decide(held(look(kind, kind), 3600.0, every=30.0), POLICY, by_operator=True)
     assert made.plan is None
 
 
-def test_the_random_histories_reach_both_answers() -> None:
+@pytest.mark.parametrize("last", [healing_looks(), gated_looks(), working_looks()], ids=["sick", "gated", "working"])
+def test_the_random_histories_reach_both_answers(last: st.SearchStrategy[Look]) -> None:
     """A law over histories that never lead to action would prove nothing."""
     seen = {True: 0, False: 0}
 
     @settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-    @given(histories(last=healing_looks()))
+    @given(histories(last=last))
     def count(history: History) -> None:
         seen[decide(history, POLICY).act] += 1
 

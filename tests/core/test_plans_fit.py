@@ -17,9 +17,7 @@ from keawatch.core.plan import Plan, unmet
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from tests.core.builders import NORTH, SOUTH, WORDS, Around, Told, held, terminated
 
-WAYS = {
-    strategy: Policy(autonomy=Autonomy.AUTO, strategies=(strategy,)) for strategy in (Strategy.COVER, Strategy.RESET)
-}
+WAYS = {strategy: Policy(autonomy=Autonomy.AUTO, strategies=(strategy,)) for strategy in Strategy}
 ALL = Policy(autonomy=Autonomy.AUTO)
 
 ODDITIES: dict[str, Told] = {

@@ -11,13 +11,30 @@ import pytest
 from keawatch.core.codes import Code, Diagnosis, Severity
 from keawatch.core.decision import decide
 from keawatch.core.diagnosis import diagnose
-from keawatch.core.model import HaState, Mode
+from keawatch.core.model import HaState, History, Mode
 from keawatch.core.plan import Command, Condition, ConfigVariant, Fact, Order, Plan, Step, serves, serves_not, state
 from keawatch.core.policy import Policy, Strategy
-from keawatch.core.remedies import REMEDIES, NoPlan, Proposal, propose
+from keawatch.core.proposals import NoPlan, Proposal
+from keawatch.core.remedies import REMEDIES, propose
 from keawatch.daemon.jsonable import jsonable, plan_from
 from tests.builders import POLICY
-from tests.core.seen import ALL_COMMANDS, HEALTHY, MODES, TERMINATED, Look, Srv, but, config, facts, held, look
+from tests.core.builders import LEASE_COMMANDS
+from tests.core.seen import (
+    ALL_COMMANDS,
+    GATED,
+    HEALTHY,
+    MODES,
+    SHARED,
+    TERMINATED,
+    Look,
+    Srv,
+    but,
+    config,
+    differing,
+    facts,
+    held,
+    look,
+)
 
 T = HaState.TERMINATED
 W = HaState.WAITING
@@ -39,6 +56,8 @@ PAIRS: dict[str, Look] = {
     "restricted-standby": but(TERMINATED, "b", commands=RESTRICTED),
     "big": but(TERMINATED, "a", leases=500_000),
     "leases-unknown": but(but(TERMINATED, "a", leases=None), "b", leases=None),
+    "held-at-the-gate": but(TERMINATED, "b", pauses="always"),
+    "held-at-the-gate-sharing": but(look(T, T, mode=Mode.LOAD_BALANCING), "b", pauses="always"),
     "switched-off": but(HEALTHY, "a", off=(1, 1001, 2001)),
 }
 
@@ -60,9 +79,24 @@ def refusal(one: Look, strategy: str) -> str:
     return found[0]
 
 
+WELL, BALANCED = held(HEALTHY, 40.0), held(SHARED, 40.0)
+LEASES: dict[str, History] = {
+    "gate": held(GATED, 40.0),
+    "gate-of-one-that-shares": held(but(SHARED, "a", word=HaState.READY, pauses="always"), 4.0),
+    "held-too-long": held(GATED, 700.0, every=5.0),
+    "differing": differing(WELL, missing=3),
+    "differing-and-sharing": differing(BALANCED, authority=None, extra=3),
+    "only-sync": differing(held(but(HEALTHY, "b", commands=ALL_COMMANDS - LEASE_COMMANDS), 40.0), missing=3),
+    "upkeep": replace(WELL, upkeep_due=WELL.now),
+    "upkeep-of-two-that-share": replace(BALANCED, upkeep_due=BALANCED.now),
+}
+
+
 def every_plan() -> Iterator[tuple[str, Plan]]:
-    for name, one in PAIRS.items():
-        for proposal in proposals(one):
+    histories = {name: held(one, 40.0) for name, one in PAIRS.items()} | LEASES
+    for name, history in histories.items():
+        seen = facts(history)
+        for proposal in propose(diagnose(seen)[0], seen):
             if isinstance(proposal, Plan):
                 yield f"{name}-{proposal.strategy}", proposal
 
@@ -72,8 +106,9 @@ every = pytest.mark.parametrize("made", PLANS.values(), ids=PLANS.keys())
 
 
 def test_the_pairs_give_plans_of_every_kind() -> None:
-    assert {made.strategy for made in PLANS.values()} == {"cover", "reset", "enable"}
-    assert len(PLANS) >= 14
+    leases = {"gate", "continue", "reconcile", "resync", "upkeep"}
+    assert {made.strategy for made in PLANS.values()} == {"seamless", "cover", "reset", "enable", *leases}
+    assert len(PLANS) >= 30
 
 
 # --- the laws
@@ -89,7 +124,7 @@ def test_keys_are_unique(made: Plan) -> None:
 def test_a_plan_says_what_it_does(made: Plan) -> None:
     assert len(made.summary) > 30
     assert all(step.title for step in made.steps)
-    assert made.id.startswith("20260801T1200")
+    assert made.id.startswith("20260801T12")
     assert made.id.endswith(made.strategy)
 
 
@@ -103,13 +138,43 @@ def test_a_plan_ends_by_seeing_service(made: Plan) -> None:
     last = made.steps[-1]
     assert last.required
     assert last.rest
+    if last.key == "continue":
+        # Whoever serves then, a server that was held is not held any more.
+        assert [condition.fact for condition in last.after] == [Fact.NOT_STATE]
+        return
+    if made.strategy == "seamless":
+        # Service is seen, and what follows is work that goes on for as long as it is.
+        assert last.work
+        assert serves("a") in last.before
+        last = made.steps[-2]
+        assert last.required
+        assert last.rest
     assert any(condition.fact is Fact.SERVES for condition in last.after)
 
 
 @every
 def test_every_order_is_checked_by_what_is_seen_after_it(made: Plan) -> None:
     assert all(step.after for step in made.steps if step.order)
-    assert all(step.order or step.after or step.pause for step in made.steps)
+    assert all(step.order or step.after or step.pause or step.work for step in made.steps)
+    assert all(step.order for step in made.steps if step.then)
+    assert all(order.server == step.order.server for step in made.steps if step.order for order in step.then)
+
+
+@every
+def test_a_step_is_a_command_or_work_and_never_both(made: Plan) -> None:
+    assert not any(step.order and step.work for step in made.steps)
+
+
+@every
+def test_work_on_leases_says_what_must_hold_all_the_while(made: Plan) -> None:
+    """The performer looks at it again and again, and stops the work when its ground is gone."""
+    for step in made.steps:
+        if step.work:
+            assert any(condition.fact is Fact.SERVES for condition in step.before)
+            if step.key != "alike-again":  # Both are at work by then: a standby that is lost ends the work by itself.
+                assert {condition.server for condition in step.before} == {"a", "b"}
+            if made.strategy not in {"cover", "reset"}:
+                assert made.announced_pause <= 0.02
 
 
 @every
@@ -143,15 +208,21 @@ def test_the_primary_is_never_reconfigured_or_switched_off(made: Plan) -> None:
 def test_the_standby_is_reset_or_reloaded_only_while_it_serves_nobody(made: Plan) -> None:
     for step in made.steps:
         if made.strategy == "reset" and step.order and step.order.server == "b":
+            if step.order.command is Command.HA_CONTINUE:
+                assert step.only_if == (state("b", HaState.READY),)
+                continue
             assert serves_not("b") in step.before
 
 
 @every
 def test_a_sync_is_asked_for_only_to_forget_and_never_of_a_standby_that_serves(made: Plan) -> None:
     for step in made.steps:
-        if step.order and step.order.command is Command.HA_SYNC:
+        if made.strategy == "resync":
+            assert serves("a") in step.before
+            assert serves_not("b") in step.before
+        elif step.order and step.order.command is Command.HA_SYNC:
             assert step.key == "primary-forget"
-            assert made.strategy == "cover"
+            assert made.strategy in {"seamless", "cover"}
             assert serves_not("b") in step.before
             assert step.may_refuse
 
@@ -163,6 +234,8 @@ def test_what_is_changed_for_a_while_is_put_back(made: Plan) -> None:
             back = Order(step.order.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
             assert step.compensation == back
             assert not step.rest
+            if made.strategy == "seamless":  # It comes back as it was, but for Kea's own sync.
+                back = replace(back, config=ConfigVariant.REJOIN)
             later = made.steps[made.steps.index(step) + 1 :]
             assert back in [s.order for s in later]
             between = later[: [s.order for s in later].index(back)]
@@ -179,7 +252,7 @@ def test_nothing_that_disables_is_sent_without_a_timer(made: Plan) -> None:
 
 @every
 def test_a_healing_looks_at_the_clocks_first(made: Plan) -> None:
-    if made.strategy == "enable":
+    if made.strategy not in set(Strategy):
         return
     first = next(step for step in made.steps if step.order)
     assert Condition(Fact.CLOCKS_AGREE, "a", ("30",)) in first.before
@@ -330,10 +403,6 @@ def test_strategies_are_proposed_in_the_order_of_the_policy() -> None:
     policy = replace(POLICY, strategies=(Strategy.RESET, Strategy.COVER))
     assert [p.strategy for p in proposals(TERMINATED, policy)] == ["reset", "cover"]
     assert [p.strategy for p in proposals(TERMINATED, replace(POLICY, strategies=()))] == []
-
-
-def test_seamless_says_that_it_is_not_there_yet() -> None:
-    assert "can't yet" in refusal(TERMINATED, "seamless")
 
 
 def test_the_first_way_that_can_be_gone_is_taken() -> None:

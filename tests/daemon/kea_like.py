@@ -10,7 +10,7 @@ import asyncio
 import copy
 import selectors
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,8 +26,11 @@ from keawatch.core.model import (
     ServerStatus,
     Silence,
 )
-from keawatch.errors import KeaCommandError, KeaTimeoutError
+from keawatch.daemon.leasework import Reconciled
+from keawatch.errors import KeaCommandError, KeaTimeoutError, KeawatchError
 from keawatch.kea.protocol import Reply
+from keawatch.kea.reconfigure import rejoining
+from keawatch.leases.reconcile import Account, Limits
 from tests.builders import PARTNERS, T0
 from tests.core.seen import Srv, role
 
@@ -134,6 +137,7 @@ class FakeServer:
 
     def __post_init__(self) -> None:
         self.running = running_config(self.name)
+        self.configured_at = -3600.0
         self.recorded = {"Dhcp4": copy.deepcopy(self.running["Dhcp4"])}
         self.facts: ServerFacts = Srv(self.name, self.state).facts()
         self.partner_state: HaState | None = self.state
@@ -158,10 +162,19 @@ class FakeServer:
             disabled=bool(self.off),
         )
         kea_clock = now + timedelta(seconds=self.ahead)
-        return Observation(self.name, now, ServerStatus(ha, dhcp, kea_clock, now, reload=3600.0), self.facts, 0.01)
+        return Observation(
+            self.name,
+            now,
+            ServerStatus(ha, dhcp, kea_clock, now, reload=seconds() - self.configured_at),
+            self.facts,
+            0.01,
+        )
 
     async def refresh_facts(self, deadline: float = 5.0) -> None:
-        """Have no news."""
+        """Read of the running configuration what a plan may change."""
+        self.facts_wanted = False
+        assert self.facts.ha
+        self.facts = replace(self.facts, ha=replace(self.facts.ha, sync_leases=self.syncs))
 
     async def read(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
         await asyncio.sleep(0.01)
@@ -195,10 +208,20 @@ class FakeServer:
         return self.pair.servers[PARTNERS[self.name]]
 
     @property
+    def relationship(self) -> dict[str, Any]:
+        """Its HA parameters as they run."""
+        found: dict[str, Any] = self.running["Dhcp4"]["hooks-libraries"][0]["parameters"]["high-availability"][0]
+        return found
+
+    @property
+    def syncs(self) -> bool:
+        """Whether it fetches its partner's leases by itself when it comes back."""
+        return self.relationship.get("sync-leases", True) is True
+
+    @property
     def aside(self) -> bool:
         """Whether its HA endpoint is where its partner can't find it."""
-        relationship = self.running["Dhcp4"]["hooks-libraries"][0]["parameters"]["high-availability"][0]
-        own = next(peer for peer in relationship["peers"] if peer["name"] == self.name)
+        own = next(peer for peer in self.relationship["peers"] if peer["name"] == self.name)
         return "127.0.0.1" in own["url"]
 
     @property
@@ -226,13 +249,13 @@ class FakeServer:
     def run(self, now: float) -> None:
         """Let the HA machine take one step by what it remembers of its partner."""
         match self.state, self.partner_state:
-            case HaState.WAITING, HaState.PARTNER_DOWN | HaState.HOT_STANDBY if not self.aside:
+            case HaState.WAITING, HaState.PARTNER_DOWN | HaState.HOT_STANDBY if self.syncs:
                 self.begin_sync(now)
             case HaState.WAITING, HaState.WAITING if self.name == "a":
                 self.begin_sync(now)
             case HaState.WAITING, HaState.READY if self.name == "b":
                 self.begin_sync(now)
-            case HaState.WAITING, HaState.PARTNER_DOWN:
+            case HaState.WAITING, HaState.PARTNER_DOWN | HaState.HOT_STANDBY:
                 self.enter(HaState.READY)
             case HaState.READY | HaState.PARTNER_DOWN, HaState.READY if self.name == "a":
                 self.enter(HaState.HOT_STANDBY)
@@ -268,9 +291,10 @@ class FakeServer:
         if set(given) != {"Dhcp4"}:
             return f"unsupported parameters {sorted(given)}"
         self.running = {**copy.deepcopy(dict(given)), "hash": f"HASH-OF-{self.name}"}
+        self.configured_at = seconds()
         self.sync_ends = None
         self.partner.off.discard(2001)
-        self.partner_state, self.heard_at = None, None
+        self.partner_state, self.heard_at, self.facts_wanted = None, None, True
         self.enter(HaState.WAITING)
         self.next_beat = seconds() + 1.0
         return None
@@ -312,6 +336,39 @@ class FakeServer:
         return None
 
 
+@dataclass
+class FakeLeases:
+    """Does the work on leases of a plan, in as much time and with as much success as a test wants."""
+
+    takes: float = 1.0
+    account: Account = field(default_factory=Account)
+    fails: BaseException | None = None
+    """What ends each work."""
+    asked: list[tuple[str, Limits]] = field(default_factory=list)
+    """The plan and the limits of each work that was begun."""
+    cut_off: int = 0
+    when_asked: Callable[[], None] = lambda: None
+    done: Reconciled | None = None
+
+    async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Callable[..., None]) -> Reconciled:
+        assert why
+        self.done = None
+        self.asked.append((run_id, limits))
+        self.when_asked()
+        progress("reconciling", 1, 2)
+        done = Reconciled(f"{run_id}-leases", self.account)
+        try:
+            await asyncio.sleep(self.takes)
+            if self.fails:
+                raise self.fails
+        except (asyncio.CancelledError, KeawatchError):
+            self.cut_off += 1
+            raise
+        finally:
+            self.done = done
+        return done
+
+
 class FakePair:
     """Both servers, terminated from the beginning, with a witness of who was served."""
 
@@ -336,8 +393,16 @@ class FakePair:
 
     @property
     def together(self) -> bool:
-        normal = self.a.state is self.b.state is HaState.HOT_STANDBY
-        return normal and self.a.serves and self.b.running["Dhcp4"] == self.b.recorded["Dhcp4"]
+        return self._at_work and self.b.running["Dhcp4"] == self.b.recorded["Dhcp4"]
+
+    @property
+    def rejoined(self) -> bool:
+        """Whether they are together, and the standby runs its own configuration but for Kea's own sync."""
+        return self._at_work and self.b.running["Dhcp4"] == rejoining(self.b.recorded, "b")["Dhcp4"]
+
+    @property
+    def _at_work(self) -> bool:
+        return self.a.state is self.b.state is HaState.HOT_STANDBY and self.a.serves
 
     def advance(self) -> None:
         """Let everything happen that was due until now, in its order."""

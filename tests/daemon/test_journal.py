@@ -298,4 +298,5 @@ def test_the_plan_of_an_entry_is_plain_json(journal: Journal) -> None:
         "command": "ha-reset",
         "arguments": {},
         "config": None,
+        "kept_by": None,
     }

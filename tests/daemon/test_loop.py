@@ -22,7 +22,7 @@ from keawatch.daemon.poller import Poller
 from keawatch.daemon.vault import Vault
 from keawatch.errors import JournalError, KeawatchError
 from tests.builders import POLICY, at
-from tests.daemon.kea_like import FAST, FakePair, FakeServer, Killed, clock
+from tests.daemon.kea_like import FAST, FakeLeases, FakePair, FakeServer, Killed, clock
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +61,7 @@ class Stage:
     folder: Path
     policy: Policy = POLICY
     pair: FakePair = field(default_factory=FakePair)
+    leases: FakeLeases = field(default_factory=lambda: FakeLeases(takes=5.0))
     told: Told = field(default_factory=Told)
     decided: Callable[..., Decision] = decide
 
@@ -70,6 +71,7 @@ class Stage:
     def begin_life(self) -> None:
         self.journal = Journal(self.folder, clock)
         performer = Performer("lan", self.pair.both, self.journal, Vault(self.folder, "lan"), clock)
+        performer.leases = self.leases
         poller = Poller(self.pair.both, patience=1.0, deadline=6.0, clock=clock)
         parts = Parts(poller, performer, self.journal, (self.told,), clock, self.decided)
         self.loop = PairLoop("lan", "dhcp4", self.policy, parts)
@@ -91,13 +93,25 @@ class Stage:
             f"never came: {view.decision.diagnosis.sentence} Held back: {held}, trouble: {view.trouble}"
         )
 
+    @property
+    def strategy(self) -> Strategy:
+        """The way that is gone first."""
+        return self.policy.strategies[0]
+
+    @property
+    def together(self) -> bool:
+        return self.pair.rejoined if self.strategy is Strategy.SEAMLESS else self.pair.together
+
     def kinds(self) -> list[str]:
         return [entry.kind for entry in self.journal.entries("lan")]
 
 
-@pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    made = Stage(tmp_path)
+COVER = replace(POLICY, strategies=(Strategy.COVER,))
+
+
+@pytest.fixture(params=[POLICY, COVER], ids=["seamless", "cover"])
+async def stage(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    made = Stage(tmp_path, request.param)
     await made.loop.start()
     yield made
     await made.loop.stop()
@@ -112,7 +126,7 @@ async def test_a_terminated_pair_is_healed_and_counted(stage: Stage) -> None:
     assert view.outcome
     assert view.outcome.result == "ok"
     assert [attempt.result for attempt in view.history.attempts] == ["ok"]
-    assert stage.pair.together
+    assert stage.together
     assert [outcome.result for outcome in stage.told.outcomes] == ["ok"]
     assert view.decision.redundant
     assert view.trouble is None
@@ -136,7 +150,7 @@ async def test_rounds_go_on_while_a_plan_is_under_way_and_no_other_begins(stage:
             seen_under_way.append(view)
     assert stage.told.rounds > before
     assert seen_under_way
-    assert all(view.under_way and view.under_way.strategy == "cover" for view in seen_under_way)
+    assert all(view.under_way and view.under_way.strategy == stage.strategy for view in seen_under_way)
     assert any(view.step for view in seen_under_way)
     assert stage.kinds().count("plan") == 1
 
@@ -157,7 +171,7 @@ async def test_a_second_plan_of_a_decision_that_knows_no_guard_does_not_begin_ei
     def guardless(history: Any, policy: Policy, **more: Any) -> Decision:
         return replace(decide(replace(history, attempts=()), policy, **more), withheld=())
 
-    stage = Stage(tmp_path, decided=guardless)
+    stage = Stage(tmp_path, COVER, decided=guardless)
     stage.pair.b.answers = False  # Every command to it takes its whole deadline, so rounds find the pair as it was.
     await stage.loop.start()
     await stage.until(lambda view: stage.loop.busy)
@@ -189,7 +203,7 @@ async def test_a_failed_plan_is_counted_and_the_next_one_waits(stage: Stage) -> 
 
 
 async def test_after_three_failures_the_breaker_waits_for_a_person(stage: Stage) -> None:
-    stage.pair.b.refuses = lambda command, _: command == "config-test"
+    stage.pair.b.refuses = lambda command, _: command != "config-get"
     view = await stage.until(lambda view: Guard.BREAKER in {held.guard for held in view.decision.withheld}, limit=400)
     assert [attempt.result for attempt in view.history.attempts] == ["failed"] * 3
     stage.pair.b.refuses = lambda _command, _given: False
@@ -197,6 +211,66 @@ async def test_after_three_failures_the_breaker_waits_for_a_person(stage: Stage)
     assert stage.kinds().count("plan") == 3
     stage.loop.acknowledge("ops")
     assert (await stage.until(healed)).outcome
+
+
+async def test_what_fails_here_is_followed_by_a_way_that_works(tmp_path: Path) -> None:
+    """A standby that refuses another configuration can still be reset: nobody has to be woken up for that."""
+    stage = Stage(tmp_path)
+    stage.pair.b.refuses = lambda command, _: command == "config-test"
+    await stage.loop.start()
+    view = await stage.until(lambda view: healed(view) and not view.under_way, limit=400)
+    tried = [(attempt.strategy, attempt.result) for attempt in view.history.attempts]
+    assert tried == [("seamless", "failed"), ("cover", "failed"), ("reset", "ok")]
+    assert stage.pair.together
+    await stage.loop.stop()
+
+
+async def test_a_pair_healed_seamlessly_is_said_to_run_apart_and_is_given_its_own_back_by_a_person(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path)
+    await stage.loop.start()
+    await stage.until(healed)
+    view = await stage.rounds(30)
+    assert [one.code for one in view.decision.all] == [Code.OK, Code.CONFIG_DRIFT]
+    assert view.decision.redundant
+    assert stage.kinds().count("plan") == 1, "by itself it takes no service for that"
+    made = stage.loop.plan_for_operator()
+    assert made.act
+    assert made.plan
+    outcome = await stage.loop.begin(made.plan, by="operator")
+    assert outcome.result == "ok"
+    view = await stage.rounds(20)
+    assert stage.pair.together
+    assert [one.code for one in view.decision.all] == [Code.OK]
+    assert list((stage.folder / "recorded").rglob("*.json")) == []
+    await stage.loop.stop()
+
+
+async def test_a_restart_puts_right_what_runs_apart_and_nothing_is_kept_any_longer(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    await stage.loop.start()
+    await stage.until(healed)
+    stage.pair.b._config_reload({})
+    view = await stage.rounds(30)
+    assert stage.pair.together
+    assert view.history.config_apart is None
+    assert [one.code for one in view.decision.all] == [Code.OK]
+    assert list((stage.folder / "recorded").rglob("*.json")) == []
+    await stage.loop.stop()
+
+
+async def test_that_a_standby_runs_apart_survives_a_restart_of_keawatch(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    await stage.loop.start()
+    await stage.until(healed)
+    await stage.loop.stop()
+    stage.journal.close()
+    stage.begin_life()
+    await stage.loop.start()
+    view = await stage.rounds(3)
+    assert [one.code for one in view.decision.all] == [Code.OK, Code.CONFIG_DRIFT]
+    await stage.loop.stop()
 
 
 async def test_a_plan_that_can_not_begin_is_shown_with_its_reason(stage: Stage) -> None:
@@ -371,7 +445,7 @@ async def test_a_plan_that_keawatch_did_not_survive_is_taken_up_at_the_next_star
     assert view.outcome
     assert plan
     assert view.outcome.plan.strategy == plan.strategy
-    assert stage.pair.together
+    assert stage.together
     assert [attempt.result for attempt in view.history.attempts] == ["ok"]
 
 

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from keawatch.core.codes import Code
+from keawatch.core.comparison import Comparison, Kind
 from keawatch.core.model import Attempt, HaState, NoAnswer, Observation, Pause, ServerStatus
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.daemon.loop import PairView
@@ -47,8 +48,15 @@ def everything() -> Metrics:
     )
     step = PLAN.steps[0]
     metrics.stepped(view(*sick), step, StepReport(step.key, step.title, "b: ha-reset", "done"))
-    metrics.ended(view(*sick, pause=Pause(at(), at(600), "upgrade", "eva")), outcome())
+    metrics.ended(compared(view(*sick, pause=Pause(at(), at(600), "upgrade", "eva"))), outcome())
     return metrics
+
+
+def compared(seen: PairView) -> PairView:
+    """Return a view whose leases were compared, and whose upkeep has ended well."""
+    comparison = Comparison(at(), "a person asked", "a", {"a": 1200, "b": 1199}, {Kind.MISSING: 1}, seconds=0.5)
+    upkeep = {"result": "ok", "reason": "done", "due": at().isoformat(), "at": at().isoformat()}
+    return replace(seen, history=replace(seen.history, comparison=comparison), upkeep=upkeep)
 
 
 def test_healthy_pair() -> None:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keawatch.core.comparison import Comparison, Kind
 from keawatch.core.decision import decide
-from keawatch.core.model import HaState
-from keawatch.core.plan import Command, Order, Plan, Step, serves, state
+from keawatch.core.model import HaState, Observation, Snapshot
+from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, serves, state
 from keawatch.core.policy import Strategy
 from keawatch.daemon.journal import Journal
-from keawatch.daemon.performer import Performer, PlanOutcome, PlanRefusedError, ServiceMeter, StepReport
+from keawatch.daemon.jsonable import jsonable, plan_from
+from keawatch.daemon.performer import APART, Performer, PlanOutcome, PlanRefusedError, ServiceMeter, StepReport
 from keawatch.daemon.vault import Vault
-from keawatch.errors import JournalError
-from tests.builders import POLICY, answering, silent, snapshot
+from keawatch.errors import JournalError, KeawatchError
+from keawatch.leases.backup import Change
+from keawatch.leases.reconcile import Account, Limits
+from keawatch.leases.write import Refusal
+from tests.builders import POLICY, answering, at, silent, snapshot
 from tests.core.seen import ALL_COMMANDS, TERMINATED, but, held
-from tests.daemon.kea_like import FAST, SECRET, FakePair, FakeServer, Killed, clock
+from tests.daemon.kea_like import FAST, SECRET, FakeLeases, FakePair, FakeServer, Killed, clock
 
 pytestmark = pytest.mark.anyio
 
@@ -40,8 +46,9 @@ def plan_of(strategy: Strategy) -> Plan:
     return made
 
 
-COVER, RESET = plan_of(Strategy.COVER), plan_of(Strategy.RESET)
+SEAMLESS, COVER, RESET = (plan_of(strategy) for strategy in Strategy)
 BOTH = pytest.mark.parametrize("plan", [COVER, RESET], ids=["cover", "reset"])
+ALL = pytest.mark.parametrize("plan", [SEAMLESS, COVER, RESET], ids=["seamless", "cover", "reset"])
 
 
 @dataclass
@@ -50,6 +57,7 @@ class Stage:
 
     folder: Path
     pair: FakePair
+    leases: FakeLeases = field(default_factory=FakeLeases)
 
     def __post_init__(self) -> None:
         self.begin_life()
@@ -59,9 +67,21 @@ class Stage:
         self.journal = Journal(self.folder, clock)
         self.vault = Vault(self.folder, "lan")
         self.performer = Performer("lan", self.pair.both, self.journal, self.vault, clock)
+        self.performer.leases = self.leases
+
+    def well(self, plan: Plan) -> bool:
+        """Return whether the pair is together as *plan* leaves it, and no recording is kept that nobody needs."""
+        if plan is SEAMLESS:
+            return self.pair.rejoined and [path.name for path in self.kept()] == [f"{plan.id}--b.json"]
+        return self.pair.together and self.kept() == []
 
     def kinds(self, plan: Plan) -> list[str]:
         return [entry.kind for entry in self.journal.entries("lan", plan=plan.id)]
+
+    def announced(self, plan: Plan) -> list[list[str]]:
+        """Return the orders of each step written down, in their order."""
+        steps = [entry for entry in self.journal.entries("lan", plan=plan.id) if entry.kind == "step"]
+        return [entry.body["order"].split(", then ") for entry in steps]
 
     def kept(self) -> list[Path]:
         return sorted((self.folder / "recorded").rglob("*.json"))
@@ -82,27 +102,29 @@ def configs_set(server: FakeServer) -> list[dict[str, Any]]:
 # --- the straight way
 
 
-@BOTH
+@ALL
 async def test_a_plan_brings_the_pair_together(stage: Stage, plan: Plan) -> None:
     outcome = await stage.performer.perform(plan)
     assert (outcome.result, outcome.reason) == ("ok", "every step showed what it should")
-    assert stage.pair.together
+    assert stage.well(plan)
     assert stage.pair.harm == []
     assert {report.result for report in outcome.steps} <= {"done", "skipped", "unmet"}
-    assert stage.kept() == []
     assert stage.journal.open_plan("lan") is None
 
 
-@BOTH
+@ALL
 async def test_every_command_is_in_the_journal_before_it_leaves(stage: Stage, plan: Plan) -> None:
-    announced: list[int] = []
+    announced: list[str] = []
 
-    def count(_: FakeServer, __: str) -> None:
-        announced.append(stage.kinds(plan).count("step"))
+    def look(server: FakeServer, command: str) -> None:
+        orders = [order for step in stage.announced(plan) for order in step if order not in set(Work)]
+        announced.append(orders[len(stage.pair.order)])
+        assert announced[-1].startswith(f"{server.name}: {command}")
 
-    stage.pair.before_send = count
+    stage.pair.before_send = look
     await stage.performer.perform(plan)
-    assert announced == list(range(1, len(stage.pair.order) + 1))
+    assert len(announced) == len(stage.pair.order)
+    assert announced == [order for step in stage.announced(plan) for order in step if order not in set(Work)]
     assert stage.kinds(plan)[0] == "plan"
     assert stage.kinds(plan)[-1] == "end"
 
@@ -113,7 +135,7 @@ async def test_the_primary_serves_all_along_a_cover_but_for_the_announced(stage:
     assert outcome.measured_pause <= COVER.announced_pause
 
 
-@BOTH
+@ALL
 async def test_the_measured_pause_is_what_clients_had(stage: Stage, plan: Plan) -> None:
     outcome = await stage.performer.perform(plan)
     assert outcome.measured_pause == pytest.approx(stage.pair.dark, abs=1.2)
@@ -162,7 +184,7 @@ async def test_the_operator_is_named_in_the_journal(stage: Stage) -> None:
 # --- what had changed
 
 
-Change = Callable[[FakePair], None]
+Happening = Callable[[FakePair], None]
 
 
 def _standby_recovers(pair: FakePair) -> None:
@@ -182,7 +204,9 @@ def _primary_serves_no_more(pair: FakePair) -> None:
 
 
 @pytest.mark.parametrize("change", [_standby_recovers, _clock_runs_away, _primary_serves_no_more])
-async def test_what_changed_before_the_first_step_ends_a_cover_with_nothing_sent(stage: Stage, change: Change) -> None:
+async def test_what_changed_before_the_first_step_ends_a_cover_with_nothing_sent(
+    stage: Stage, change: Happening
+) -> None:
     change(stage.pair)
     outcome = await stage.performer.perform(COVER)
     assert outcome.result == "failed"
@@ -198,7 +222,7 @@ async def test_a_clock_that_runs_away_ends_a_reset_with_nothing_sent(stage: Stag
     assert stage.pair.order == []
 
 
-@BOTH
+@ALL
 async def test_a_configuration_that_can_not_be_read_refuses_the_plan(stage: Stage, plan: Plan) -> None:
     _standby_falls_silent(stage.pair)
     with pytest.raises(PlanRefusedError, match="could not be put back"):
@@ -274,9 +298,11 @@ async def test_a_primary_left_without_scopes_gets_them_when_the_plan_is_given_up
 
 async def test_the_rescue_is_sent_also_when_the_journal_fails_with_the_primary_dark(stage: Stage) -> None:
     def bounce(server: FakeServer, command: str) -> None:
-        if command == "ha-reset" and server.name == "a":
+        """Bounce, and have no scopes either from what is sent right behind the reset."""
+        if server.name == "a" and stage.pair.order.count(("a", "ha-scopes")) < 2:
             server.state, server.scopes, server.off = HaState.TERMINATED, (), {1001}
-            stage.journal.close()
+            if command == "ha-scopes":
+                stage.journal.close()
 
     stage.pair.after_send = bounce
     outcome = await stage.performer.perform(COVER)
@@ -349,7 +375,7 @@ async def killed(stage: Stage, plan: Plan, number: int, when: str) -> bool:
 @pytest.mark.parametrize("away", [0.1, 7.0, 45.0])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, COVER_SENDS + 1))
-@BOTH
+@ALL
 async def test_a_plan_left_at_any_command_is_taken_up_and_ends_well(
     stage: Stage, plan: Plan, number: int, when: str, away: float
 ) -> None:
@@ -362,12 +388,12 @@ async def test_a_plan_left_at_any_command_is_taken_up_and_ends_well(
     left = stage.journal.open_plan("lan")
     assert left is not None
     assert left.plan == plan
-    assert len(left.sent) == number
+    *before, last = [step for step in stage.announced(plan) if step[0] not in set(Work)]
+    assert 0 < number - sum(len(step) for step in before) <= len(last), "it is left in the step last written down"
     outcome = await stage.performer.take_up(left)
     assert outcome.result == "ok", outcome.reason
-    assert stage.pair.together
+    assert stage.well(plan)
     assert stage.pair.harm == []
-    assert stage.kept() == []
     assert stage.journal.open_plan("lan") is None
 
 
@@ -404,7 +430,7 @@ async def test_a_record_that_is_lost_is_said(stage: Stage) -> None:
 # --- the journal fails
 
 
-@BOTH
+@ALL
 async def test_without_a_journal_nothing_is_sent(stage: Stage, plan: Plan) -> None:
     stage.journal.close()
     with pytest.raises(JournalError):
@@ -413,7 +439,7 @@ async def test_without_a_journal_nothing_is_sent(stage: Stage, plan: Plan) -> No
 
 
 @pytest.mark.parametrize("number", range(1, COVER_SENDS + 1))
-@BOTH
+@ALL
 async def test_a_journal_that_fails_on_the_way_has_everything_put_back(stage: Stage, plan: Plan, number: int) -> None:
     def close(_: FakeServer, __: str) -> None:
         if len(stage.pair.order) == number:
@@ -471,7 +497,7 @@ async def test_told_to_stop_while_it_only_waits_it_stops_at_once(stage: Stage) -
 # --- secrets
 
 
-@BOTH
+@ALL
 async def test_the_password_is_in_no_byte_of_the_journal_and_its_record_is_for_the_owner_alone(
     stage: Stage, plan: Plan
 ) -> None:
@@ -493,6 +519,361 @@ async def test_the_password_is_in_no_byte_of_the_journal_and_its_record_is_for_t
 async def test_an_outcome_holds_no_password(stage: Stage) -> None:
     outcome = await stage.performer.perform(COVER)
     assert SECRET not in repr(outcome)
+
+
+# --- orders right behind one another
+
+
+RESET_A = Order("a", Command.HA_RESET)
+BURST = Step(
+    "burst",
+    "take it over",
+    RESET_A,
+    then=(Order("a", Command.HA_MAINTENANCE_START), Order("a", Command.HA_SCOPES, {"scopes": ["a"]})),
+    after=(state("a", HaState.PARTNER_DOWN), serves("a")),
+)
+
+
+def only(*steps: Step, strategy: str = "seamless") -> Plan:
+    """Return a plan of these steps."""
+    return replace(COVER, id="p", strategy=strategy, steps=steps)
+
+
+@pytest.fixture
+def stands_aside(stage: Stage) -> Stage:
+    """Return a stage whose standby can't be found by its partner."""
+    stage.pair.b.relationship["peers"][1]["url"] = "http://127.0.0.1:8001/"
+    stage.pair.b.enter(HaState.WAITING)
+    return stage
+
+
+async def test_a_burst_is_written_down_whole_and_sent_with_nothing_between(stands_aside: Stage) -> None:
+    stage, happened = stands_aside, list[str]()
+    observe, write = stage.pair.a.observe, stage.journal.write
+
+    async def look(deadline: float) -> Observation:
+        happened.append("look")
+        return await observe(deadline)
+
+    def note(pair: str, kind: str, body: Any = None, *, plan: str | None = None) -> None:
+        happened.append(kind)
+        write(pair, kind, body, plan=plan)
+
+    stage.pair.a.observe = look  # type: ignore[method-assign]
+    stage.journal.write = note  # type: ignore[method-assign]
+    stage.pair.before_send = lambda _, command: happened.append(command)
+    outcome = await stage.performer.perform(only(BURST))
+    assert outcome.result == "ok"
+    first = happened.index("ha-reset")
+    assert happened[first - 2 : first + 4] == ["step", "look", "ha-reset", "ha-maintenance-start", "ha-scopes", "look"]
+    assert stage.announced(only()) == [["a: ha-reset", "a: ha-maintenance-start", "a: ha-scopes scopes=['a']"]]
+
+
+async def test_the_pause_of_a_burst_is_counted_from_the_last_look_before_it_though_no_look_saw_it(
+    stands_aside: Stage,
+) -> None:
+    stage = stands_aside
+    outcome = await stage.performer.perform(only(BURST))
+    assert stage.pair.dark > 0
+    assert stage.pair.dark <= outcome.measured_pause <= 0.1
+
+
+async def test_the_time_that_the_journal_takes_before_a_burst_is_no_pause(stands_aside: Stage) -> None:
+    stage, write = stands_aside, stands_aside.journal.write
+
+    def slowly(pair: str, kind: str, body: Any = None, *, plan: str | None = None) -> None:
+        write(pair, kind, body, plan=plan)
+        asyncio.get_running_loop().jumping.now += 3.0  # type: ignore[attr-defined]
+
+    stage.journal.write = slowly  # type: ignore[method-assign]
+    outcome = await stage.performer.perform(only(BURST))
+    assert outcome.result == "ok"
+    assert outcome.measured_pause <= 0.1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_was_to_follow_an_order_that_failed_is_not_sent(stands_aside: Stage, lost: bool) -> None:
+    """It was meant for the state that the first would have brought about."""
+    stage = stands_aside
+    if lost:
+        stage.pair.a.answers = False
+    else:
+        stage.pair.a.refuses = lambda command, _: command == "ha-reset"
+    outcome = await stage.performer.perform(only(BURST))
+    assert outcome.result == "failed"
+    assert stage.pair.order == [("a", "ha-reset")]
+
+
+async def test_a_refusal_of_what_follows_is_told_and_what_is_seen_decides(stands_aside: Stage) -> None:
+    stage = stands_aside
+    stage.pair.a.refuses = lambda command, _: command == "ha-scopes"
+    burst = replace(BURST, after=(state("a", HaState.PARTNER_DOWN),))
+    outcome = await stage.performer.perform(only(burst))
+    assert outcome.result == "ok"
+    assert "refused by the test" in str(outcome.steps[-1].reply)
+
+
+# --- work on leases
+
+
+ALIKE = Step("alike", "make them alike", before=(serves("a"),), deadline=60.0, work=Work.RECONCILE)
+CATCHING_UP = replace(ALIKE, work=Work.CATCH_UP)
+
+
+def differing_by(count: int) -> Account:
+    comparison = Comparison(at(), "a test asks", "a", {"a": 100, "b": 100}, {Kind.MISSING: count} if count else {})
+    return Account(comparison=comparison)
+
+
+async def test_work_that_keawatch_begins_by_itself_is_capped_and_a_person_s_deletes_nothing_of_a_suspicious_one(
+    stage: Stage,
+) -> None:
+    stage.performer.cap = 0.03
+    assert (await stage.performer.perform(only(ALIKE))).result == "ok"
+    assert (await stage.performer.perform(replace(only(ALIKE), id="q"), by="operator")).result == "ok"
+    (_, alone), (_, asked) = stage.leases.asked
+    assert alone == Limits(cap=0.03)
+    assert asked == Limits(cap=None, spare=True)
+    assert [run for run, _ in stage.leases.asked] == ["p", "q"]
+
+
+async def test_catching_up_goes_through_what_differs_once(stage: Stage) -> None:
+    await stage.performer.perform(only(CATCHING_UP))
+    assert stage.leases.asked == [("p", Limits(cap=stage.performer.cap, passes=1))]
+
+
+async def test_differences_that_are_left_fail_a_reconcile_and_no_catching_up(stage: Stage) -> None:
+    """Beside a primary that leases on and copies nothing, there is always something left."""
+    stage.leases.account = differing_by(3)
+    assert (await stage.performer.perform(only(CATCHING_UP))).result == "ok"
+    outcome = await stage.performer.perform(replace(only(ALIKE), id="q"))
+    assert outcome.result == "failed"
+    assert "3 differences left" in outcome.reason
+
+
+@pytest.mark.parametrize("step", [ALIKE, CATCHING_UP])
+async def test_a_lease_that_is_refused_fails_both(stage: Stage, step: Step) -> None:
+    change = Change("b", "10.77.0.9", Kind.MISSING, None, {"ip-address": "10.77.0.9"})
+    stage.leases.account.refused.append(Refusal(change, "no such subnet", passing=False))
+    outcome = await stage.performer.perform(only(step))
+    assert outcome.result == "failed"
+    assert "1 leases were refused, 10.77.0.9 on b because: no such subnet" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("strategy", "result"), [("gate", "failed"), ("seamless", "ok"), ("reconcile", "ok"), ("upkeep", "ok")]
+)
+async def test_what_is_left_to_a_person_keeps_only_a_gate_shut(stage: Stage, strategy: str, result: str) -> None:
+    stage.leases.account = differing_by(40)
+    stage.leases.account.held_back = "40 leases (40.0%) would be overwritten, and reconcile_cap allows 5.0%"
+    outcome = await stage.performer.perform(only(ALIKE, strategy=strategy))
+    assert outcome.result == result
+    assert "reconcile_cap allows 5.0%" in str(outcome.steps[-1].reply)
+    assert outcome.comparisons == (stage.leases.account.comparison,), "the databases are told as they are"
+
+
+async def test_work_that_fails_gives_the_plan_up_only_where_it_is_required(stage: Stage) -> None:
+    stage.leases.fails = KeawatchError("b was lost")
+    after = Step("after", "see that a serves", after=(serves("a"),))
+    outcome = await stage.performer.perform(only(replace(ALIKE, required=False), after))
+    assert [(report.key, report.result) for report in outcome.steps] == [("alike", "refused"), ("after", "done")]
+    assert outcome.result == "ok"
+    outcome = await stage.performer.perform(replace(only(ALIKE, after), id="q"))
+    assert outcome.result == "failed"
+    assert "b was lost" in outcome.reason
+
+
+async def test_work_stands_in_the_journal_before_it_begins_and_with_its_account_after(stage: Stage) -> None:
+    seen: list[list[list[str]]] = []
+    stage.leases.when_asked = lambda: seen.append(stage.announced(only()))
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert seen == [[["reconcile"]]]
+    (done,) = [e for e in stage.journal.entries("lan", plan="p") if e.kind == "done"]
+    assert done.body["leases"]["run"] == "p-leases"
+    assert done.body["seconds"] == outcome.steps[0].seconds == pytest.approx(1.0, abs=0.3)
+
+
+async def test_work_is_not_begun_that_can_not_be_written_down(stage: Stage) -> None:
+    stage.performer.progress = lambda _plan, _step, _report: stage.journal.close()
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "failed"
+    assert "nothing is done without it" in outcome.reason
+    assert stage.leases.asked == []
+
+
+async def test_without_anybody_who_works_on_leases_a_plan_with_work_fails(stage: Stage) -> None:
+    stage.performer.leases = None
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "failed"
+    assert "there is nobody here to reconcile" in outcome.reason
+
+
+async def test_how_far_the_work_is_is_told(stage: Stage) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    stage.performer.working = lambda what, done, of: told.append((what, done, of))
+    await stage.performer.perform(only(ALIKE))
+    assert told == [("reconciling", 1, 2)]
+
+
+def looks(*words: HaState) -> Callable[[], Snapshot]:
+    """Return what gives the pair as looks every two seconds see it: *words* are the primary's, the last one stays."""
+
+    def newest() -> Snapshot:
+        number = int(asyncio.get_running_loop().time() / 2.0)
+        word = words[min(number, len(words) - 1)]
+        return snapshot(word, HaState.HOT_STANDBY, seconds=2.0 * number)
+
+    return newest
+
+
+HOT, WAITING = HaState.HOT_STANDBY, HaState.WAITING
+
+
+async def test_work_stops_when_its_ground_is_gone_at_two_looks_in_a_row(stage: Stage) -> None:
+    stage.leases.takes = 30.0
+    stage.performer.newest = looks(HOT, HOT, WAITING, WAITING)
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "failed"
+    assert "«make them alike» was stopped: wanted: a serves; seen: a is waiting" in outcome.reason
+    assert stage.leases.cut_off == 1
+    assert 6.0 <= asyncio.get_running_loop().time() < 8.0, "not before the second look, and no later than the next"
+
+
+async def test_a_single_look_is_no_reason_to_stop_work_however_often_it_is_looked_at(stage: Stage) -> None:
+    stage.leases.takes = 20.0
+    stage.performer.newest = looks(HOT, WAITING, HOT, WAITING, HOT, HOT, WAITING, HOT)
+    assert (await stage.performer.perform(only(ALIKE))).result == "ok"
+    assert stage.leases.cut_off == 0
+
+
+async def test_work_does_not_begin_without_its_ground(stage: Stage) -> None:
+    stage.pair.a.off = {1}
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "failed"
+    assert stage.leases.asked == []
+
+
+async def test_work_that_takes_too_long_is_stopped(stage: Stage) -> None:
+    stage.leases.takes = 1000.0
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "failed"
+    assert "it takes longer than 60 s" in outcome.reason
+    assert stage.leases.cut_off == 1
+
+
+async def test_work_is_interrupted_at_once_when_keawatch_is_told_to_stop_at_rest(stage: Stage) -> None:
+    def soon() -> None:
+        asyncio.get_running_loop().call_later(5.0, stage.performer.stopping.set)
+
+    stage.leases.takes, stage.leases.when_asked = 50.0, soon
+    outcome = await stage.performer.perform(only(ALIKE))
+    assert outcome.result == "interrupted"
+    assert stage.leases.cut_off == 1
+    assert asyncio.get_running_loop().time() < 6.0
+
+
+async def test_told_to_stop_with_the_standby_aside_the_work_is_done_and_the_standby_brought_back(stage: Stage) -> None:
+    stage.leases.when_asked = stage.performer.stopping.set
+    outcome = await stage.performer.perform(SEAMLESS)
+    assert outcome.result == "interrupted"
+    assert stage.leases.cut_off == 0
+    assert [limits.passes for _, limits in stage.leases.asked] == [1]
+    assert not stage.pair.b.aside
+    await asyncio.sleep(30.0)
+    stage.pair.advance()
+    assert stage.pair.rejoined
+
+
+async def test_a_seamless_healing_has_the_primary_serve_all_along(stage: Stage) -> None:
+    stage.leases.takes = 100.0
+    outcome = await stage.performer.perform(SEAMLESS)
+    assert outcome.result == "ok"
+    assert stage.pair.dark <= 0.1
+    assert outcome.measured_pause <= 0.1
+    assert [limits.passes for _, limits in stage.leases.asked] == [1, 3]
+
+
+async def test_a_standby_that_can_not_be_made_alike_gets_its_own_configuration_back(stage: Stage) -> None:
+    """Kea's own sync does then what the lease commands did not."""
+    stage.leases.fails = KeawatchError("b refuses one lease after the other")
+    outcome = await stage.performer.perform(SEAMLESS)
+    assert outcome.result == "failed"
+    assert "b refuses one lease after the other" in outcome.reason
+    assert put_back(stage)
+    assert stage.kept() == []
+    await asyncio.sleep(60.0)
+    stage.pair.advance()
+    assert stage.pair.together
+
+
+async def test_a_seamless_healing_notes_whose_configuration_is_apart_until_it_has_its_own_again(stage: Stage) -> None:
+    await stage.performer.perform(SEAMLESS)
+    apart = stage.journal.setting("lan", APART)
+    assert apart
+    assert (apart["server"], apart["plan"]) == ("b", SEAMLESS.id)
+    order = Order("b", Command.CONFIG_SET, config=ConfigVariant.RECORDED, kept_by=SEAMLESS.id)
+    settle = replace(only(Step("settle", "put it back", order, after=(state("b", WAITING),))), id="s")
+    assert (await stage.performer.perform(settle)).result == "ok"
+    assert configs_set(stage.pair.b)[-1] == stage.pair.b.recorded
+    assert stage.journal.setting("lan", APART) is None
+    assert stage.kept() == []
+
+
+async def test_a_later_healing_by_cover_does_not_hide_that_the_standby_still_runs_apart(stage: Stage) -> None:
+    """Cover puts back what ran before it: that is the configuration without Kea's own sync."""
+    await stage.performer.perform(SEAMLESS)
+    for server in stage.pair.both:
+        server.enter(HaState.TERMINATED)
+        server.partner_state = HaState.TERMINATED
+    assert (await stage.performer.perform(COVER)).result == "ok"
+    assert stage.pair.rejoined
+    apart = stage.journal.setting("lan", APART)
+    assert apart
+    assert apart["plan"] == SEAMLESS.id
+    assert [path.name for path in stage.kept()] == [f"{SEAMLESS.id}--b.json"]
+
+
+@pytest.mark.parametrize("by", ["auto", "operator"])
+async def test_a_plan_left_in_its_work_is_taken_up_with_the_word_of_whoever_began_it(stage: Stage, by: Any) -> None:
+    stage.leases.fails = Killed()
+    with pytest.raises(Killed):
+        await stage.performer.perform(SEAMLESS, by=by)
+    stage.journal.close()
+    stage.leases.fails = None
+    stage.begin_life()
+    left = stage.journal.open_plan("lan")
+    assert left
+    assert left.by == by
+    assert left.sent[-1] == "standby-alike"
+    outcome = await stage.performer.take_up(left)
+    assert outcome.result == "ok", outcome.reason
+    assert stage.well(SEAMLESS)
+    caps = {limits.cap for _, limits in stage.leases.asked}
+    assert caps == ({None} if by == "operator" else {0.05})
+
+
+def test_a_plan_with_all_that_a_step_can_hold_comes_back_from_the_journal_as_it_was() -> None:
+    back = Order("b", Command.CONFIG_SET, config=ConfigVariant.RECORDED, kept_by="20260801T120000Z-seamless")
+    steps = (BURST, ALIKE, CATCHING_UP, Step("settle", "put it back", back, compensation=back, rest=True, pause=1.5))
+    made = only(*steps)
+    again = plan_from(json.loads(json.dumps(jsonable(made))))
+    assert again == made
+    assert again.steps[0].then == BURST.then
+    assert [step.work for step in again.steps] == [None, Work.RECONCILE, Work.CATCH_UP, None]
+    assert again.steps[3].order == back
+
+
+def test_a_plan_of_an_earlier_keawatch_can_still_be_read() -> None:
+    written = json.loads(json.dumps(jsonable(COVER)))
+    for step in written["steps"]:
+        step.pop("work")
+        if not step.pop("then"):
+            assert "then" not in step
+        for name in ("order", "compensation"):
+            if step[name]:
+                step[name].pop("kept_by")
+    read = plan_from(written)
+    assert [(step.key, step.order) for step in read.steps] == [(step.key, step.order) for step in COVER.steps]
 
 
 # --- smaller things

@@ -8,26 +8,43 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 
 from keawatch.core.decision import decide
 from keawatch.core.model import HaState, Mode
-from keawatch.core.plan import Command, Condition, Fact, Order, Plan, Step, not_state, serves, serves_not, state
+from keawatch.core.plan import (
+    Command,
+    Condition,
+    Fact,
+    Order,
+    Plan,
+    Step,
+    Work,
+    not_state,
+    serves,
+    serves_not,
+    state,
+)
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.performer import Performer, PlanOutcome, PlanRefusedError, StepReport
 from keawatch.daemon.vault import Vault
 from keawatch.errors import JournalError, KeaCommandError, KeaConnectionError, KeaForbiddenError
+from keawatch.kea.client import KeaServer
+from keawatch.kea.reconfigure import rejoining
 from tests.core.builders import NORTH, SOUTH
 from tests.daemon.fakes import PASSWORD, FakePair, H, TimelessLoop, both_terminated, fake_now, running_config
+from tests.leases.kea_store import KeaStore, lease, wall
 
 pytestmark = pytest.mark.anyio
 
 COVER = Policy(autonomy=Autonomy.AUTO, strategies=(Strategy.COVER,))
 RESET = Policy(autonomy=Autonomy.AUTO, strategies=(Strategy.RESET,))
+SEAMLESS = Policy(autonomy=Autonomy.AUTO, strategies=(Strategy.SEAMLESS,))
 NORMAL = (HaState.HOT_STANDBY, HaState.HOT_STANDBY)
 
 REFUSAL = KeaCommandError("config-set", 1, "no")
@@ -63,12 +80,19 @@ class Stage:
     folder: Path
     journal: Journal
     performer: Performer
+    leases: LeaseWork | None = None
 
     async def perform(self) -> PlanOutcome:
         return await self.performer.perform(self.plan)
 
     def kinds(self) -> list[str]:
         return [entry.kind for entry in self.journal.entries(plan=self.plan.id)]
+
+    def announced(self) -> list[str]:
+        """Return every order that was written down before it left, without its arguments."""
+        steps = [entry for entry in self.journal.entries(plan=self.plan.id) if entry.kind == "step"]
+        orders = [order for entry in steps for order in entry.body["order"].split(", then ")]
+        return [" ".join(order.split(" ")[:2]) for order in orders if order not in set(Work)]
 
     @property
     def vault(self) -> Vault:
@@ -81,6 +105,11 @@ class Stage:
     def as_recorded(self) -> bool:
         """Return whether the standby runs its own configuration."""
         return self.pair.south.running == running_config(SOUTH, self.pair.mode)
+
+    def rejoined(self) -> bool:
+        """Return whether the standby runs its own configuration but for Kea's own sync."""
+        given = rejoining(running_config(SOUTH, self.pair.mode), SOUTH)
+        return bool(self.pair.south.running["Dhcp4"] == given["Dhcp4"])
 
     def at_step(self, key: str, happens: Callable[[], None]) -> None:
         """Let something happen just before the look of one step."""
@@ -101,6 +130,7 @@ class Stage:
         self.performer = Performer(
             "lan", (self.pair.north, self.pair.south), self.journal, Vault(self.folder, "lan"), fake_now
         )
+        self.performer.leases = self.leases
 
     async def take_up(self) -> PlanOutcome | None:
         """Start keawatch again; None when it finds nothing left over."""
@@ -235,9 +265,252 @@ class TestBothStrategiesEndWell:
 
         await made.perform()
 
-        steps = [entry.body["order"] for entry in made.journal.entries(plan=made.plan.id) if entry.kind == "step"]
-        assert len(made.pair.sent) == len(steps)
+        assert [f"{server}: {command}" for server, command in made.pair.sent] == made.announced()
         made.close()
+
+
+@dataclass
+class Seamless:
+    """A stage on which the servers have leases, and lease commands that are carried out."""
+
+    made: Stage
+    north: KeaStore
+    south: KeaStore
+
+    @property
+    def pair(self) -> FakePair:
+        return self.made.pair
+
+    def alike(self) -> bool:
+        return self.south.held == self.north.held
+
+    def call_of(self, number: int, server: str, command: str) -> int:
+        """Return where among all calls the so-many-th of *command* to *server* is."""
+        return [at for at, call in enumerate(self.pair.calls) if call == (server, command)][number]
+
+
+async def seamless(pair: FakePair, folder: Path) -> Seamless:
+    """Have *pair* ready to be healed; the standby lacks some leases, and has others as they were before."""
+    made = await stage(pair, folder / "state", SEAMLESS)
+    held = [lease(n) for n in range(40)]
+    north = KeaStore(NORTH, held)
+    south = KeaStore(SOUTH, [*held[:25], *(one | {"cltt": one["cltt"] - 600} for one in held[25:30])])
+    servers = cast("tuple[KeaServer, KeaServer]", (north, south))
+    made.leases = LeaseWork("lan", servers, SEAMLESS, folder / "leases", wall, await pair.watched(0.0))
+    made.performer.leases = made.leases
+    return Seamless(made, north, south)
+
+
+MODES = pytest.mark.parametrize("mode", [Mode.HOT_STANDBY, Mode.LOAD_BALANCING])
+
+
+class TestSeamless:
+    @MODES
+    @pytest.mark.parametrize(("skew", "ago"), CASES)
+    async def test_brings_a_pair_together_that_is_alike(
+        self, tmp_path: Path, mode: Mode, skew: float | None, ago: float
+    ) -> None:
+        one = await seamless(both_terminated(mode=mode, skew=skew, ago=ago), tmp_path)
+
+        outcome = await one.made.perform()
+
+        assert (outcome.result, one.pair.words) == ("ok", (HaState(mode), HaState(mode))), outcome
+        assert one.alike()
+        assert one.pair.north.serves
+        assert one.pair.south.serves is (mode is Mode.LOAD_BALANCING)
+        assert one.made.rejoined()
+        assert not one.pair.harm
+        assert one.made.journal.open_plan("lan") is None
+        one.made.close()
+
+    @MODES
+    @pytest.mark.parametrize(("skew", "ago"), CASES)
+    async def test_costs_what_it_announced(self, tmp_path: Path, mode: Mode, skew: float | None, ago: float) -> None:
+        one = await seamless(both_terminated(mode=mode, skew=skew, ago=ago), tmp_path)
+        before = one.pair.dark
+
+        outcome = await one.made.perform()
+
+        assert one.pair.dark - before <= outcome.measured_pause <= one.made.plan.announced_pause
+        one.made.close()
+
+    async def test_has_no_server_sync_by_itself(self, tmp_path: Path) -> None:
+        """A sync of Kea's own switches the primary off."""
+        one = await seamless(both_terminated(), tmp_path)
+        seen: list[tuple[HaState, set[int]]] = []
+        one.pair.when_called = lambda _, __: seen.append((one.pair.south.state, set(one.pair.north.off)))
+
+        await one.made.perform()
+
+        assert HaState.SYNCING not in {word for word, _ in seen}
+        assert not any(2000 in off for _, off in seen)
+        syncs = [call for call in one.pair.sent if call[1] == "ha-sync"]
+        assert syncs == [(NORTH, "ha-sync")], "the one by which the primary forgets finds nobody"
+        one.made.close()
+
+    async def test_gives_the_standby_its_own_configuration_with_nothing_but_the_sync_switched_off(
+        self, tmp_path: Path
+    ) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+
+        await one.made.perform()
+
+        given = one.pair.arguments[one.call_of(-1, SOUTH, "config-set")]
+        assert given == rejoining(running_config(SOUTH), SOUTH)
+        assert given != {"Dhcp4": running_config(SOUTH)["Dhcp4"]}
+        one.made.close()
+
+    async def test_writes_to_the_standby_alone_and_can_be_undone(self, tmp_path: Path) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+
+        await one.made.perform()
+
+        assert not one.north.sent
+        assert one.made.leases
+        assert len(list(one.made.leases.backup.changes(one.made.plan.id))) == 15
+        one.made.close()
+
+    async def test_mends_once_more_what_was_leased_until_the_standby_was_back(self, tmp_path: Path) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+
+        def leases_on() -> None:
+            for n in range(50, 60):
+                one.north.put(lease(n))
+
+        one.made.at_step("together", leases_on)
+
+        outcome = await one.made.perform()
+
+        assert outcome.result == "ok"
+        assert len(one.south.held) == 50
+        assert one.alike()
+        one.made.close()
+
+    async def test_keeps_its_own_configuration_of_the_standby_for_as_long_as_it_runs_apart(
+        self, tmp_path: Path
+    ) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+
+        await one.made.perform()
+
+        assert one.made.vault.recall(one.made.plan.id, SOUTH) == running_config(SOUTH)
+        assert [stat.S_IMODE(path.stat().st_mode) for path in one.made.kept] == [0o600]
+        one.made.close()
+        assert PASSWORD.encode() not in everything_in(one.made.folder)
+
+    @pytest.mark.parametrize("command", ["lease4-get-page", "lease4-get-all", "lease4-update", "lease4-add"])
+    async def test_that_can_not_mend_the_leases_has_kea_sync_them(self, tmp_path: Path, command: str) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+        one.south.errors[command] = KeaConnectionError("the connection broke")
+
+        outcome = await one.made.perform()
+
+        if outcome.result == "ok":
+            assert one.alike(), "there was another command for the same"
+            assert one.made.rejoined()
+        else:
+            assert one.made.as_recorded()
+            assert not one.made.kept
+        await TestKilled.ends_served(one.made)
+        assert one.pair.words == NORMAL
+
+    async def test_leaves_what_is_beyond_the_cap_to_a_person_and_heals_all_the_same(self, tmp_path: Path) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+        for n in range(12):
+            one.south.put(lease(n, client=200 + n))
+
+        outcome = await one.made.perform()
+
+        assert outcome.result == "ok", outcome.reason
+        assert one.pair.words == NORMAL
+        assert one.made.rejoined()
+        assert len(one.south.held) == 40, "what it lacks is given to it"
+        assert [one.south.held[key] == one.north.held[key] for key in one.north.held].count(False) == 12
+        one.made.close()
+
+    @pytest.mark.parametrize("ignored", [(SOUTH, "config-set"), (NORTH, "ha-reset")], ids=lambda one: one[1])
+    async def test_that_is_given_up_puts_the_standby_back(self, tmp_path: Path, ignored: tuple[str, str]) -> None:
+        one = await seamless(both_terminated(ago=15.0), tmp_path)
+        one.pair.ignores = [ignored, *[(NORTH, "ha-maintenance-start")] * 2]
+
+        outcome = await one.made.perform()
+
+        assert outcome.result == "failed"
+        assert one.made.as_recorded()
+        assert not one.made.kept
+        assert not one.south.sent
+        await TestKilled.ends_served(one.made)
+
+    @pytest.mark.parametrize("away", [0.0, 700.0])
+    @pytest.mark.parametrize("number", range(46))
+    async def test_killed_before_each_call_is_finished_or_undone(
+        self, tmp_path: Path, number: int, away: float
+    ) -> None:
+        one = await seamless(both_terminated(skew=90.0), tmp_path)
+        one.pair.dies_before = number
+
+        await one.made.killed()
+        await asyncio.sleep(away)
+        outcome = await one.made.take_up()
+
+        assert one.made.journal.open_plan("lan") is None
+        if outcome is None:
+            assert not one.pair.sent
+        elif outcome.result == "ok":
+            assert one.pair.words == NORMAL
+            assert one.alike()
+            assert one.made.rejoined()
+        else:
+            assert one.made.as_recorded(), outcome
+        assert not one.pair.harm
+        await TestKilled.ends_served(one.made)
+
+    @pytest.mark.parametrize("number", range(0, 46, 2))
+    async def test_killed_and_never_started_again_leaves_the_clients_served(self, tmp_path: Path, number: int) -> None:
+        one = await seamless(both_terminated(ago=15.0), tmp_path)
+        one.pair.dies_before = number
+        await one.made.killed()
+
+        before = one.pair.dark
+        await TestKilled.ends_served(one.made)
+
+        assert one.pair.dark - before <= 60.0 + H
+
+    async def test_killed_with_the_standby_aside_and_the_primary_restarted_meanwhile_is_undone(
+        self, tmp_path: Path
+    ) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+        one.pair.dies_after = (SOUTH, "config-set")
+        await one.made.killed()
+        one.pair.north.rebuild()
+
+        outcome = await one.made.take_up()
+
+        assert outcome
+        assert outcome.result == "failed"
+        assert one.made.as_recorded()
+        assert not one.made.kept
+        assert not one.south.sent
+        await TestKilled.ends_served(one.made)
+
+    async def test_killed_in_the_middle_of_the_leases_goes_on_with_them(self, tmp_path: Path) -> None:
+        one = await seamless(both_terminated(), tmp_path)
+
+        def die(command: str, _: object) -> None:
+            if command == "lease4-update":
+                raise asyncio.CancelledError("killed")
+
+        one.south.before = die
+        await one.made.killed()
+        one.south.before = lambda _command, _arguments: None
+
+        outcome = await one.made.take_up()
+
+        assert outcome
+        assert outcome.result == "ok", outcome
+        assert one.alike()
+        assert one.made.rejoined()
+        one.made.close()
 
 
 class TestPreconditions:
@@ -377,7 +650,7 @@ class TestPostconditions:
         [
             [(SOUTH, "config-set")],
             [(NORTH, "ha-reset")],
-            [(NORTH, "ha-scopes"), (NORTH, "ha-scopes")],
+            [(NORTH, "ha-scopes")] * 3,
         ],
         ids=lambda ignored: ignored[0][1],
     )
@@ -386,7 +659,7 @@ class TestPostconditions:
         self, tmp_path: Path, ignored: list[tuple[str, str]], ago: float
     ) -> None:
         made = await stage(both_terminated(ago=ago), tmp_path)
-        made.pair.ignores = [*ignored, (NORTH, "ha-maintenance-start")]
+        made.pair.ignores = [*ignored, *[(NORTH, "ha-maintenance-start")] * 2]
 
         outcome = await made.perform()
 
@@ -685,8 +958,7 @@ class TestJournalThatFails:
             outcome = await made.perform()
 
             put_back = [step for step in outcome.steps if step.key == "put-back"]
-            announced = made.kinds().count("step")
-            assert len(made.pair.sent) - len(put_back) == announced, room
+            assert len(made.pair.sent) - len(put_back) == len(made.announced()), room
             made.close()
 
     async def test_open_plan_whose_end_was_not_written_is_taken_up_and_ends(self, tmp_path: Path) -> None:

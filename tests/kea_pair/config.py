@@ -81,6 +81,7 @@ class PairSpec:
     standby_subnets: tuple[Subnet, ...] = ()
     valid_lifetime: int = 4000
     lfc_interval: int = 0
+    cache_threshold: float | None = None
     faketime: frozenset[str] = frozenset()
     agent: bool = False
     tls: bool = False
@@ -184,6 +185,8 @@ def server_config(node: NodeConfig) -> Json:
         "loggers": [_logger(node, f"kea-dhcp{spec.service}")],
         **_control_sockets(node),
     }
+    if spec.cache_threshold is not None:
+        body["cache-threshold"] = spec.cache_threshold
     if spec.service == 6:
         body["preferred-lifetime"] = spec.valid_lifetime
         if spec.version_of(node.name) == "2.2":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.kea_pair.config import NARROW4, WIDE4
+from tests.kea_pair.databases import Counts, both, judge
 from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, busy_until_terminated
 from tests.kea_pair.watching import Keawatch, Wish
 
@@ -46,6 +47,8 @@ class Healed:
     ends: list[dict[str, Any]]
     history: list[dict[str, Any]]
     explained: str
+    judged: Counts
+    """How the two databases differ at the end, by a judge that is not keawatch."""
     seconds: float
     """From the moment at which healing was possible until keawatch says OK."""
 
@@ -81,10 +84,11 @@ def heal(lab: Lab, case: Case) -> Healed:
     begun = time.monotonic()
     after = watch.wait_for("OK", 16 * case.heartbeat + 40)
     seconds = time.monotonic() - begun
+    watch.wait_idle(60)
     time.sleep(1.0)
     exchanges = clients.stop()
     watch.stop()
-    return Healed(case, exchanges, before, after, watch.ends(), watch.history(), explained, seconds)
+    return Healed(case, exchanges, before, after, watch.ends(), watch.history(), explained, judge(*both(pair)), seconds)
 
 
 def _asking(case: Case, pair: Pair) -> Any:

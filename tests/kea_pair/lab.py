@@ -20,10 +20,11 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 from tests.kea_pair import roots
 from tests.kea_pair.clients import Clients, Exchanges
@@ -43,6 +44,8 @@ from tests.kea_pair.pair import BUSY_SPEC, KeaSilentError, Node, Pair, Place, bu
 
 PATIENCE_SECONDS = 5
 _numbers = itertools.count()
+Case = TypeVar("Case")
+Result = TypeVar("Result")
 
 
 class Lab:
@@ -157,6 +160,26 @@ class Lab:
             self._old_sigterm = signal.signal(signal.SIGTERM, _interrupt)
 
 
+def side_by_side(
+    scenario: Callable[[Lab, Case], Result], cases: Sequence[Case], at_once: int = 2
+) -> dict[Case, Result]:
+    """
+    Play a scenario for each case, a few at the same time, each in a laboratory of its own; return what came of each.
+    """
+    done: dict[Case, Result] = {}
+    for first in range(0, len(cases), at_once):
+        some = cases[first : first + at_once]
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
+            labs = [stack.enter_context(Lab()) for _ in some]
+            jobs = [pool.submit(scenario, lab, case) for lab, case in zip(labs, some, strict=True)]
+            errors = [(case, lab, job.exception()) for case, lab, job in zip(some, labs, jobs, strict=True)]
+            failures = [f"{case}: {error!r} (logs: {lab.keep_logs('side')})" for case, lab, error in errors if error]
+            if failures:
+                raise LabError("\n".join(failures))
+            done |= {case: job.result() for case, job in zip(some, jobs, strict=True)}
+    return done
+
+
 def end(process: subprocess.Popen[str], patience: float = PATIENCE_SECONDS) -> None:
     """
     End a process: politely, and after so many seconds by force.
@@ -243,5 +266,6 @@ __all__ = [
     "Subnet",
     "busy_storm",
     "busy_until_terminated",
+    "side_by_side",
     "sweep",
 ]

@@ -8,7 +8,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -442,6 +444,26 @@ class Pair:
         Wait, at most so many seconds, until the pair is healthy, and return the seconds it took.
         """
         return self.wait_states(self.normal_state, self.normal_state, deadline)
+
+    @contextlib.contextmanager
+    def noting_states(self, every: float = POLL_SECONDS) -> Iterator[set[tuple[str, str]]]:
+        """
+        Gather, in a set that grows, the pairs of states that are seen while this is open.
+        """
+        seen = {self.states()}
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(every):
+                seen.add(self.states())
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        try:
+            yield seen
+        finally:
+            ended.set()
+            looking.join()
 
     def cut(self, *, silent: bool = False, abort: bool = False) -> None:
         """

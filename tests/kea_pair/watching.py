@@ -25,6 +25,14 @@ class Wish:
     cooldown: float = 2.0
     max_failures: int = 3
     max_healings: int = 20
+    gate: bool | None = None
+    reconcile_cap: float | None = None
+
+    @property
+    def leases(self) -> str:
+        """Return the lines of the keys about leases that are not left to keawatch."""
+        chosen = {"gate": self.gate, "reconcile_cap": self.reconcile_cap}
+        return "".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items() if value is not None)
 
 
 class Keawatch:
@@ -51,7 +59,8 @@ class Keawatch:
             f'[http]\nlisten = "127.0.0.1:9745"\n'
             f'[[pair]]\nname = "lan"\nservice = "dhcp{self.pair.spec.service}"\nautonomy = "{wish.autonomy}"\n'
             f"strategies = {strategies}\nconfirm_for = {wish.confirm_for}\ngrace = {wish.grace}\n"
-            f"cooldown = {wish.cooldown}\nmax_failures = {wish.max_failures}\nmax_healings = {wish.max_healings}\n{servers}"
+            f"cooldown = {wish.cooldown}\nmax_failures = {wish.max_failures}\nmax_healings = {wish.max_healings}\n"
+            f"{wish.leases}{servers}"
         )
 
     def start(self, *, crash: str | None = None) -> None:
@@ -74,6 +83,11 @@ class Keawatch:
         self.process.terminate()
         return self.process.wait(60)
 
+    def kill(self) -> None:
+        """Kill the daemon."""
+        self.process.kill()
+        self.process.wait()
+
     def ask(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run one of keawatch's commands on the watcher host, its configuration given."""
         command = self.lab.network.enter("w", [str(PROGRAM), arguments[0], "-c", str(self.config), *arguments[1:]])
@@ -87,6 +101,15 @@ class Keawatch:
         pair: dict[str, Any] = json.loads(asked.stdout)["pairs"][0]
         return pair
 
+    def document(self, *arguments: str, timeout: float = 120) -> dict[str, Any]:
+        """Run one of keawatch's commands with ``--json`` and return the document that it printed."""
+        asked = self.ask(*arguments, "--json", timeout=timeout)
+        try:
+            found: dict[str, Any] = json.loads(asked.stdout)
+        except ValueError as error:
+            raise LabError(f"{arguments} ended with {asked.returncode}: {asked.stdout}{asked.stderr}") from error
+        return found
+
     def wait_for(self, code: str, deadline: float) -> dict[str, Any]:
         """Wait at most so many seconds until ``status`` has this diagnosis."""
         until = time.monotonic() + deadline
@@ -96,9 +119,21 @@ class Keawatch:
             time.sleep(0.2)
         return seen
 
+    def wait_idle(self, deadline: float) -> None:
+        """Wait until no plan is under way and the leases have been compared since the last one ended."""
+        until = time.monotonic() + deadline
+        while True:
+            pair = self.status()
+            busy = bool(pair["plan"] and pair["plan"]["under_way"]) or pair["leases"]["comparing"]
+            if not busy and pair["diagnosis"]["code"] == "OK":
+                return
+            if time.monotonic() > until:
+                raise LabError(f"keawatch is still busy after {deadline} s: {pair['plan']}")
+            time.sleep(0.2)
+
     def history(self) -> list[dict[str, Any]]:
         """Return the journal."""
-        entries: list[dict[str, Any]] = json.loads(self.ask("history", "--json", "--limit", "10000").stdout)["entries"]
+        entries: list[dict[str, Any]] = self.document("history", "--limit", "10000")["entries"]
         return entries
 
     def ends(self) -> list[dict[str, Any]]:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from keawatch.cli.exits import Exit, UsageError
+from keawatch.cli.remote import daemon_of
 from keawatch.config import Config, load
+from keawatch.daemon.bundle import Sources, write_bundle
+from keawatch.daemon.clock import now
 from keawatch.daemon.discover import discover, render
 from keawatch.daemon.doctor import examine
 from keawatch.daemon.jsonable import jsonable
@@ -20,18 +26,40 @@ from keawatch.daemon.jsonable import jsonable
 _COLOURS = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "bold red"}
 
 
-def examine_and_show(config: Config, console: Console, *, json_: bool) -> Exit:
-    """Show what ``doctor`` finds and return 1 when anything must be mended."""
+@dataclass(frozen=True, slots=True)
+class BundleAt:
+    """Where a bundle is to be written, and what ``status --json`` would print."""
+
+    path: Path
+    status: Callable[[], Any]
+
+
+def examine_and_show(config: Config, console: Console, *, json_: bool, bundle: BundleAt | None = None) -> Exit:
+    """Show what ``doctor`` finds, write it with all else into *bundle*, and return 1 when anything must be mended."""
     findings = asyncio.run(examine(config))
+    if bundle:
+        write_bundle(bundle.path, config, Sources(findings, bundle.status, lambda: _metrics(config)), now())
+    written = {"bundle": str(bundle.path)} if bundle else {}
     if json_:
-        sys.stdout.write(json.dumps({"findings": jsonable(findings)}, indent=2) + "\n")
+        sys.stdout.write(json.dumps({"findings": jsonable(findings), **written}, indent=2) + "\n")
     else:
         table = Table(box=None, pad_edge=False)
         for finding in findings:
             words = finding.sentence + (f" → {finding.advice}" if finding.advice else "")
             table.add_row(Text(finding.level, _COLOURS[finding.level]), finding.subject, words)
         console.print(table)
+        if bundle:
+            console.print(
+                f"Wrote {bundle.path}, which you alone may read. It holds no password, but names, addresses and client identifiers: "
+                "look into it, its README first, before you send it.",
+                markup=False,
+            )
     return Exit.PROBLEM if any(finding.level == "error" for finding in findings) else Exit.WELL
+
+
+def _metrics(config: Config) -> str | None:
+    remote = daemon_of(config)
+    return remote.text("/metrics") if remote else None
 
 
 def discover_and_write(output: Path, console: Console, *, force: bool) -> Exit:

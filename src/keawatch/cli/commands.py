@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +15,21 @@ import typer
 from rich.console import Console
 
 from keawatch import __version__
-from keawatch.cli import show
+from keawatch.cli import lease_commands, replaying, show
 from keawatch.cli.acting import heal_here, heal_through
+from keawatch.cli.common import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    PairOption,
+    YesOption,
+    agreement,
+    chosen_pairs,
+    exit_of,
+    only_pair,
+    out,
+    print_json,
+)
 from keawatch.cli.exits import Exit, UsageError, guarded
 from keawatch.cli.remote import Remote, daemon_of
 from keawatch.config import Config, PairConfig, load
@@ -27,11 +40,8 @@ from keawatch.daemon import shown
 from keawatch.daemon.app import Daemon, bystander
 from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal
+from keawatch.errors import KeawatchError
 from keawatch.logs import configure
-
-DEFAULT_CONFIG = Path(
-    "/usr/local/etc/keawatch/config.toml" if "freebsd" in sys.platform else "/etc/keawatch/config.toml"
-)
 
 app = typer.Typer(
     name="keawatch",
@@ -42,9 +52,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigOption = Annotated[Path, typer.Option("-c", "--config", metavar="FILE", help="The configuration file.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-PairOption = Annotated[str | None, typer.Option("-p", "--pair", metavar="NAME", help="Only this pair.")]
+app.command()(lease_commands.diff)
+app.command()(lease_commands.reconcile)
+app.command()(lease_commands.undo)
+app.command()(lease_commands.gate)
+app.command()(replaying.replay)
+app.add_typer(lease_commands.backup, name="backup")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,42 +66,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     guarded(lambda: app(arguments, standalone_mode=True))
 
 
-def _out() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
-
-
-def _chosen(config: Config, name: str | None) -> list[PairConfig]:
-    chosen = [pair for pair in config.pair if name in {None, pair.name}]
-    if not chosen:
-        known = ", ".join(pair.name for pair in config.pair)
-        raise UsageError(f"there is no pair {name!r} in the configuration; it has: {known}")
-    return chosen
-
-
-def _only(config: Config, name: str | None) -> PairConfig:
-    chosen = _chosen(config, name)
-    if len(chosen) > 1:
-        raise UsageError(f"which pair? Say --pair and one of: {', '.join(pair.name for pair in chosen)}")
-    return chosen[0]
-
-
 def _status(config: Config, name: str | None) -> dict[str, Any]:
     """Return the pairs as the daemon sees them, or as they are seen now when none runs."""
     remote = daemon_of(config)
-    chosen = {pair.name for pair in _chosen(config, name)}
+    chosen = {pair.name for pair in chosen_pairs(config, name)}
     if remote:
-        data = remote.get("/api/v1/pairs")
-        return {**data, "pairs": [pair for pair in data["pairs"] if pair["name"] in chosen]}
+        return _told(remote, chosen)
     return asyncio.run(_seen(config, name))
+
+
+FIRST_LOOK = 15.0
+"""Seconds that a daemon which has just been started has to look at every pair once."""
+
+
+def _told(remote: Remote, chosen: set[str]) -> dict[str, Any]:
+    """Return the pairs as the daemon sees them; raises KeawatchError when it has not looked at one of them in time."""
+    until = time.monotonic() + FIRST_LOOK
+    while True:
+        data = remote.get("/api/v1/pairs")
+        pairs = [pair for pair in data["pairs"] if pair["name"] in chosen]
+        if len(pairs) == len(chosen):
+            return {**data, "pairs": pairs}
+        if time.monotonic() > until:
+            missing = ", ".join(sorted(chosen - {pair["name"] for pair in pairs}))
+            raise KeawatchError(
+                f"the daemon has not looked at {missing} yet; if that lasts, it was started with another configuration: reload it"
+            )
+        time.sleep(0.2)
 
 
 async def _seen(config: Config, name: str | None) -> dict[str, Any]:
     views = []
-    for pair in _chosen(config, name):
+    for pair in chosen_pairs(config, name):
         async with bystander(config, pair) as watched:
             views.append(await watched.loop.look())
     return shown.status(views)
@@ -120,7 +129,7 @@ def run(
 def status(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None, *, json_: JsonOption = False) -> None:
     """Say in one sentence a pair how it stands. Exit status 1 when something is wrong, 3 when nothing can be seen."""
     data = _status(load(config), pair)
-    _print_json(data) if json_ else show.status(_out(), data)
+    print_json(data) if json_ else show.status(out(), data)
     raise typer.Exit(_exit_for(data))
 
 
@@ -143,10 +152,10 @@ def explain(
         "pairs": [{**entry, "explanation": explain_code(entry["diagnosis"]["code"])} for entry in data["pairs"]]
     }
     if json_:
-        _print_json(explained)
+        print_json(explained)
         return
     for entry in explained["pairs"]:
-        show.explained(_out(), entry)
+        show.explained(out(), entry)
 
 
 def _explain_word(word: str, *, json_: bool) -> None:
@@ -157,7 +166,7 @@ def _explain_word(word: str, *, json_: bool) -> None:
         text = explain_state(lower)
     else:
         raise UsageError(f"{word!r} is neither a diagnosis nor an HA state; known are {', '.join((*CODES, *STATES))}")
-    _print_json({"word": word, "explanation": text}) if json_ else show.explanation(_out(), word, text)
+    print_json({"word": word, "explanation": text}) if json_ else show.explanation(out(), word, text)
 
 
 @app.command()
@@ -166,10 +175,10 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None, *, json
     data = _status(load(config), pair)
     if json_:
         keys = ("name", "diagnosis", "plan", "withheld")
-        _print_json({"pairs": [{key: entry[key] for key in keys} for entry in data["pairs"]]})
+        print_json({"pairs": [{key: entry[key] for key in keys} for entry in data["pairs"]]})
         return
     for entry in data["pairs"]:
-        show.plan(_out(), entry)
+        show.plan(out(), entry)
 
 
 @app.command()
@@ -178,37 +187,21 @@ def heal(
     pair: PairOption = None,
     strategy: Annotated[Strategy | None, typer.Option(help="Only this way of healing.")] = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Heal a pair now. Shows the plan first and asks; the laws of safety hold for a person too."""
     loaded = load(config)
-    chosen = _only(loaded, pair)
+    chosen = only_pair(loaded, pair)
     remote = daemon_of(loaded)
-    agreed = _agreement(yes=yes, json_=json_)
+    agreed = agreement(yes=yes, json_=json_)
     if remote:
         data = heal_through(remote, chosen.name, strategy, agreed)
     else:
         console = None if json_ else Console(stderr=True)
         data = asyncio.run(heal_here(loaded, chosen, strategy, agreed, console))
-    _print_json(data) if json_ else show.outcome(_out(), data)
-    raise typer.Exit({"ok": Exit.WELL, "refused": Exit.REFUSED}.get(data["result"], Exit.FAILED))
-
-
-def _agreement(*, yes: bool, json_: bool) -> Callable[[dict[str, Any]], None]:
-    """Return what shows a plan and asks a person; it raises UsageError or Exit when there is no agreement."""
-
-    def agreed(entry: dict[str, Any]) -> None:
-        if not json_:
-            show.plan(_out(), entry)
-        if yes:
-            return
-        if json_ or not sys.stdin.isatty():
-            raise UsageError("this changes a server and there is nobody to ask: say --yes")
-        if not typer.confirm("Do this?"):
-            raise typer.Exit(Exit.REFUSED)
-
-    return agreed
+    print_json(data) if json_ else show.outcome(out(), data)
+    raise typer.Exit(exit_of(data["result"]))
 
 
 @app.command()
@@ -222,11 +215,11 @@ def history(
     """Show what was seen, decided and done."""
     loaded = load(config)
     if pair:
-        _chosen(loaded, pair)
+        chosen_pairs(loaded, pair)
     journal = Journal(loaded.watch.state_dir)
     data = shown.history(journal.entries(pair, limit=limit))
     journal.close()
-    _print_json(data) if json_ else show.history(_out(), data)
+    print_json(data) if json_ else show.history(out(), data)
 
 
 @app.command()
@@ -242,31 +235,31 @@ def pause(
     seconds = None if for_ is None else _seconds(for_)
     owner = _user()
     loaded = load(config)
-    for chosen in _chosen(loaded, pair):
+    for chosen in chosen_pairs(loaded, pair):
         remote = daemon_of(loaded)
         if remote:
             remote.post(f"/api/v1/pairs/{chosen.name}/pause", {"seconds": seconds, "reason": reason, "owner": owner})
         else:
             until = None if seconds is None else now() + timedelta(seconds=seconds)
             _settle(loaded, chosen, Pause(now(), until, reason, owner))
-        _out().print(f"{chosen.name} is paused {'for ' + for_ if for_ else 'until `keawatch resume`'}.")
+        out().print(f"{chosen.name} is paused {'for ' + for_ if for_ else 'until `keawatch resume`'}.")
 
 
 @app.command()
 def resume(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
     """End a pause."""
     loaded = load(config)
-    for chosen in _chosen(loaded, pair):
+    for chosen in chosen_pairs(loaded, pair):
         remote = daemon_of(loaded)
         remote.post(f"/api/v1/pairs/{chosen.name}/resume", {}) if remote else _settle(loaded, chosen, None)
-        _out().print(f"{chosen.name} is watched and healed again as its autonomy says.")
+        out().print(f"{chosen.name} is watched and healed again as its autonomy says.")
 
 
 @app.command()
 def ack(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
     """Say that the cause was looked at: the breaker closes, and keawatch may try again."""
     loaded = load(config)
-    for chosen in _chosen(loaded, pair):
+    for chosen in chosen_pairs(loaded, pair):
         remote: Remote | None = daemon_of(loaded)
         if remote:
             remote.post(f"/api/v1/pairs/{chosen.name}/ack", {"owner": _user()})
@@ -274,7 +267,7 @@ def ack(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
             journal = Journal(loaded.watch.state_dir)
             journal.acknowledge(chosen.name, _user())
             journal.close()
-        _out().print(f"{chosen.name}: acknowledged.")
+        out().print(f"{chosen.name}: acknowledged.")
 
 
 def _settle(config: Config, pair: PairConfig, pause_: Pause | None) -> None:
@@ -303,11 +296,23 @@ def _user() -> str:
 
 
 @app.command()
-def doctor(config: ConfigOption = DEFAULT_CONFIG, *, json_: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption = DEFAULT_CONFIG,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FILE", help="Also write a .tar.gz for a report of a problem, without secrets."
+        ),
+    ] = None,
+    *,
+    json_: JsonOption = False,
+) -> None:
     """Examine keawatch's own installation: files, rights, and what each server accepts at each address."""
-    from keawatch.cli.advising import examine_and_show  # noqa: PLC0415 - loads more than most commands need
+    from keawatch.cli.advising import BundleAt, examine_and_show  # noqa: PLC0415 - loads more than most commands need
 
-    raise typer.Exit(examine_and_show(load(config), _out(), json_=json_))
+    loaded = load(config)
+    wanted = BundleAt(bundle, lambda: _status(loaded, None)) if bundle else None
+    raise typer.Exit(examine_and_show(loaded, out(), json_=json_, bundle=wanted))
 
 
 @app.command()
@@ -321,7 +326,7 @@ def init(
     """Find Kea on this host and write a commented configuration."""
     from keawatch.cli.advising import discover_and_write  # noqa: PLC0415
 
-    raise typer.Exit(discover_and_write(output, _out(), force=force))
+    raise typer.Exit(discover_and_write(output, out(), force=force))
 
 
 @app.command()
@@ -331,7 +336,7 @@ def demo(
     """Show a simulated pair die of rejected lease updates, and keawatch heal it; in under two minutes, without root."""
     from keawatch.cli.demo import play  # noqa: PLC0415 - the simulated pair is for this alone
 
-    raise typer.Exit(asyncio.run(play(_out(), fast=fast)))
+    raise typer.Exit(asyncio.run(play(out(), fast=fast)))
 
 
 @app.command()

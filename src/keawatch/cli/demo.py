@@ -16,6 +16,7 @@ from rich.text import Text
 from keawatch.cli import show
 from keawatch.cli.exits import Exit
 from keawatch.config import Config, load
+from keawatch.core.comparison import Comparison
 from keawatch.core.plan import Step
 from keawatch.daemon import shown
 from keawatch.daemon.app import Pair, actor
@@ -37,9 +38,10 @@ class _Scene(Watcher):
     net: SimNet
     lines: deque[Text] = field(default_factory=lambda: deque(maxlen=12))
     view: PairView | None = None
-    outcome: PlanOutcome | None = None
+    outcomes: list[PlanOutcome] = field(default_factory=list)
     healed: asyncio.Event = field(default_factory=asyncio.Event)
     live: Live | None = None
+    told: str = ""
 
     def say(self, sentence: str, style: str = "") -> None:
         """Add a line to what happened."""
@@ -51,10 +53,10 @@ class _Scene(Watcher):
     def changed(self, view: PairView) -> None:
         """Tell a new diagnosis."""
         diagnosis = view.decision.diagnosis
-        self.say(
-            f"{diagnosis.code}: {diagnosis.sentence}",
-            {"ok": "green", "critical": "bold red"}.get(diagnosis.severity, "yellow"),
-        )
+        told = f"{diagnosis.code}: {diagnosis.sentence}"
+        if told != self.told:
+            self.told = told
+            self.say(told, {"ok": "green", "critical": "bold red"}.get(diagnosis.severity, "yellow"))
 
     def stepped(self, view: PairView, step: Step, report: StepReport | None) -> None:
         """Tell a step that was done; *view* is not needed."""
@@ -65,16 +67,22 @@ class _Scene(Watcher):
     def ended(self, view: PairView, outcome: PlanOutcome) -> None:
         """Tell what became of the plan; *view* is not needed."""
         del view
-        self.outcome = outcome
+        self.outcomes.append(outcome)
         self.say(f"plan {outcome.plan.strategy}: {outcome.result}, {outcome.reason}", "bold")
 
     def rounded(self, view: PairView) -> None:
         """Show the pair as it is now."""
         self.view = view
-        if self.outcome and view.decision.diagnosis.code == "OK":
+        if self.outcomes and view.decision.diagnosis.code == "OK" and self.compared:
             self.healed.set()
         if self.live:
             self.live.update(self.picture())
+
+    @property
+    def compared(self) -> Comparison | None:
+        """Return the comparison of both databases that was made since the pair was healed, once there is one."""
+        found = self.view.history.comparison if self.view else None
+        return found if found and self.outcomes and found.at >= self.outcomes[0].ended_at else None
 
     def picture(self) -> RenderableType:
         """Return everything on one screen."""
@@ -104,7 +112,8 @@ async def play(console: Console, *, fast: bool) -> Exit:
                 console.print("The demo did not end in time; please report that.")
                 return Exit.FAILED
     _last_words(console, scene)
-    return Exit.WELL if scene.outcome and scene.outcome.result == "ok" else Exit.FAILED
+    well = scene.compared and all(outcome.result == "ok" for outcome in scene.outcomes)
+    return Exit.WELL if well else Exit.FAILED
 
 
 async def _act(console: Console, net: SimNet, config: Config, heartbeat: float) -> _Scene:
@@ -170,11 +179,15 @@ def _config(folder: Path, net: SimNet, heartbeat: float) -> Path:
 
 def _last_words(console: Console, scene: _Scene) -> None:
     seen = scene.net.pair.clients.stop()
-    if scene.outcome:
+    for outcome in scene.outcomes[:1]:
         console.print(
-            f"Healed by {scene.outcome.plan.strategy}: announced {scene.outcome.plan.announced_pause:g} s without service, "
-            f"measured {scene.outcome.measured_pause:g} s."
+            f"Healed by {outcome.plan.strategy}: announced {outcome.plan.announced_pause:g} s without service, "
+            f"measured {outcome.measured_pause:g} s."
         )
+    mended = sum(int((step.leases or {}).get("written", 0)) for outcome in scene.outcomes for step in outcome.steps)
+    if scene.compared:
+        read = " and ".join(f"{count} of {server}" for server, count in scene.compared.compared.items())
+        console.print(f"Compared {read} leases: {scene.compared.differences} differ, {mended} had to be mended.")
     console.print(
         f"Of {seen.sent} exchanges {seen.lost} were lost, most of them while the updates collided and before keawatch acted."
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NoReturn
 
-from keawatch.errors import BusyError, ConfigError, JournalError, KeaError, KeawatchError
+from keawatch.errors import BackupError, BusyError, ConfigError, JournalError, KeaError, KeawatchError
 
 
 class Exit(IntEnum):
@@ -38,6 +38,7 @@ _STATUS: tuple[tuple[type[KeawatchError], Exit], ...] = (
     (UsageError, Exit.USAGE),
     (RefusedError, Exit.REFUSED),
     (BusyError, Exit.REFUSED),
+    (BackupError, Exit.USAGE),
     (JournalError, Exit.FAILED),
     (KeaError, Exit.BLIND),
     (KeawatchError, Exit.FAILED),

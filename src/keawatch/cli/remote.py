@@ -31,6 +31,15 @@ class Remote:
         """Return the JSON at *path*; raises KeawatchError."""
         return self._ask("GET", path, None, QUICK)
 
+    def text(self, path: str) -> str:
+        """Return the text at *path*; raises KeawatchError."""
+        try:
+            return httpx.get(self.base + path, timeout=QUICK, trust_env=False).raise_for_status().text
+        except httpx.HTTPError as error:
+            raise KeawatchError(
+                f"the daemon at {self.base} does not answer as it should ({error}); look at its log"
+            ) from error
+
     def post(self, path: str, body: dict[str, Any], *, timeout: float = QUICK) -> Any:
         """Send an order and return its JSON; raises RefusedError when the daemon refuses, else KeawatchError."""
         return self._ask("POST", path, body, timeout)

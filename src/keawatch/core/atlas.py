@@ -49,12 +49,14 @@ _CODES: Mapping[Code, Explanation] = {
     Code.OK: Explanation(
         title="the pair works, and either server can take over",
         meaning="Normal: both servers are in the working state of their mode and the right one serves. It is judged by state, "
-        "scopes and dhcp-state together, and not by whether the lease databases are alike.",
+        "scopes and dhcp-state together; whether the lease databases are alike is compared beside it, and else LEASES_DIVERGED "
+        "is said.",
         served="In hot-standby the primary answers all clients; in load-balancing each server answers its half. In "
         "passive-backup one server answers, and nothing takes over by itself.",
         kea_next="It exchanges a heartbeat every heartbeat-delay (default 10 s) and copies every lease before the client "
-        "gets its answer.",
-        keawatch_does="Watches.",
+        "gets its answer. It never looks again whether the copy is there.",
+        keawatch_does="Watches, compares the leases on every occasion on which some may have been lost, and keeps the upkeep of the "
+        "schedule: reclaim, compare, make alike.",
         you_can="Leave it alone. A nightly ha-sync is not needed and costs service.",
     ),
     Code.SETTLING: Explanation(
@@ -147,9 +149,10 @@ _CODES: Mapping[Code, Explanation] = {
         served="Everybody, but one address may be given to two clients.",
         kea_next="When the link is back, one server syncs from the other, and the other goes back to work without syncing; so "
         "one of them may lack the other's leases for good.",
-        keawatch_does="Says so, and touches neither server: which one to stop is a person's choice.",
-        you_can="Mend the link between the servers first; where that takes long, stop Kea on the standby. Once both are "
-        "hot-standby again, ha-reset on the standby makes it pull what it lacks, while the primary serves on.",
+        keawatch_does="Says so, and touches neither server: which one to stop is a person's choice. It compares the leases again and "
+        "again, so that ADDRESS_TWICE can name the clients, and makes them alike when both are at work again.",
+        you_can="Mend the link between the servers first; where that takes long, stop Kea on the standby. Afterwards `keawatch diff` "
+        "shows what is left to be made alike.",
     ),
     Code.PARTNER_DOWN: Explanation(
         title="one server is down, the other serves alone",
@@ -231,6 +234,63 @@ _CODES: Mapping[Code, Explanation] = {
         you_can="Look at the partner's state and at the link from it to here. If it pauses on purpose, check its leases and "
         "send ha-continue.",
     ),
+    Code.GATE_HELD: Explanation(
+        title="a server is held in ready until its leases are verified",
+        meaning="Normal after a rejoin where its configuration pauses it in ready: Kea's own sync can leave leases out and still "
+        "report success. Not normal for longer than gate_deadline (600 s), or once its partner is gone.",
+        served="Everybody, by the partner. The held server takes over for nobody, whatever becomes of its partner.",
+        kea_next="Nothing: it takes the partner's updates, and stays until somebody sends ha-continue; no reply shows that it is paused. "
+        "A paused server neither fails over nor terminates.",
+        keawatch_does="Compares its leases with the partner's, mends what differs and sends ha-continue. It sends that without having "
+        "verified anything when the partner is silent or serves nobody, and when gate_deadline has passed, even while paused.",
+        you_can="Wait. Where keawatch may not act by itself, `keawatch heal` does the same; if keawatch is stopped for long, send "
+        "ha-continue or take the pause out of Kea's configuration.",
+    ),
+    Code.LEASES_DIVERGED: Explanation(
+        title="the two lease databases are not alike",
+        meaning="Not normal, though every status of Kea's may be green: some leases are on one server only, or are not the same. It "
+        "comes from a split, a failed update, a standby that started first, a sync that left leases out, or edits by command.",
+        served="Everybody, as before. After a failover clients may lose their address, or get one that another client uses.",
+        kea_next="Nothing: no server ever compares. A lease that was lost on the way is copied again when its client renews, and a sync "
+        "neither deletes nor repairs one with the same time (cltt).",
+        keawatch_does="Makes them alike by lease commands while both are at work: the authority's word is written to the other, and what "
+        "the other gave out alone is copied to it. It holds back, and asks for a person, above reconcile_cap and where a database "
+        "looks as if it had lost leases.",
+        you_can="Look with `keawatch diff`, then `keawatch reconcile`; each run is backed up, and `keawatch undo` takes it back. If it "
+        "comes back, look for rejected or failed lease updates in both logs.",
+    ),
+    Code.REJOIN_PAUSE: Explanation(
+        title="the standby is back, and the primary waits for its next heartbeat",
+        meaning="A primary that serves alone switches itself off when its standby has synced, so that no lease is given out that the "
+        "standby would miss, and looks at its standby again at the next heartbeat only.",
+        served="No: nobody is, until that heartbeat (heartbeat-delay, 10 s by default).",
+        kea_next="At the heartbeat the primary finds its standby ready, goes back to work and serves.",
+        keawatch_does="Clears exactly that origin as soon as the standby is ready, and has the standby get what is leased until both "
+        "are at work (shorten_rejoin).",
+        you_can="Nothing has to be done. A shorter heartbeat-delay makes the pause shorter without keawatch too.",
+    ),
+    Code.CONFIG_DRIFT: Explanation(
+        title="a server runs with sync-leases off until its next restart",
+        meaning="The pair was healed by seamless: the standby came back without Kea's own sync, so that the primary was never switched "
+        "off, and keawatch wrote it the leases it lacked. Only the running configuration says so, the file on disk does not.",
+        served="Yes, as always.",
+        kea_next="At its next restart or reload the standby reads its file again and syncs as usual. Should it lose its partner and "
+        "rejoin before that, it does so without a sync.",
+        keawatch_does="Compares the leases after every rejoin, so that nothing is missing until then, and keeps the recorded configuration.",
+        you_can="Nothing has to be done. `keawatch heal` gives the recorded configuration back at once; nobody is served for as long as "
+        "that sync takes.",
+    ),
+    Code.ADDRESS_TWICE: Explanation(
+        title="one address was given to two clients",
+        meaning="What a split leaves behind: both servers gave the address out while neither heard the other. It passes when "
+        "the losing client's lease runs out.",
+        served="Both clients were, and they disturb each other for as long as both use the address.",
+        kea_next="Nothing that helps: a sync lets the lease with the newer time win, and tells nobody. The losing client keeps the address "
+        "until it renews, and is then refused.",
+        keawatch_does="Names both clients until the losing lease is over; the authority's lease stays. No command can take an "
+        "address from a client.",
+        you_can="Make the losing client ask again (renew, unplug, restart it), or wait.",
+    ),
     Code.IN_MAINTENANCE: Explanation(
         title="the pair is in maintenance",
         meaning="Normal if somebody ordered it with ha-maintenance-start: one server rests, the other serves all.",
@@ -286,7 +346,7 @@ _STATES: Mapping[HaState, Explanation] = {
         kea_next="The primary copies each lease before it answers the client. When the partner is not heard for "
         "max-response-delay (default 60 s), it goes to partner-down; a standby may also wait for max-unacked-clients.",
         keawatch_does="Watches.",
-        you_can="To force a full sync of the standby, send ha-reset to the standby. Do not send ha-sync to the primary: "
+        you_can="Compare the leases with `keawatch diff`. To force a full sync of the standby, send ha-reset to the standby. Do not send ha-sync to the primary: "
         "while it runs, neither server answers.",
     ),
     HaState.LOAD_BALANCING: Explanation(
@@ -338,8 +398,9 @@ _STATES: Mapping[HaState, Explanation] = {
         served="Not by this server.",
         kea_next="It goes to work when it sees its partner at work; of two that are ready the primary goes first. A partner "
         "in partner-down has to see it ready first.",
-        keawatch_does="Waits; longer than four heartbeats is STUCK_READY or ONE_WAY_LINK.",
-        you_can="Wait. If it pauses there by configuration, send ha-continue.",
+        keawatch_does="Waits; longer than four heartbeats is STUCK_READY or ONE_WAY_LINK. A standby that pauses there by configuration "
+        "is at the gate: its leases are verified before it is let go (GATE_HELD).",
+        you_can="Wait.",
     ),
     HaState.PARTNER_DOWN: Explanation(
         title="serving alone",

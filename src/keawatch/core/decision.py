@@ -7,18 +7,20 @@ and in a replay. A guard can hold a plan back, never add one, and gives its reas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 from keawatch.core.codes import Code, Diagnosis, Severity
 from keawatch.core.diagnosis import diagnose
 from keawatch.core.facts import Facts, facts_of, subnets_apart
-from keawatch.core.model import Attempt, HaState, History, Mode, Since, Snapshot
+from keawatch.core.gate import STRATEGIES as GATE_STRATEGIES
+from keawatch.core.model import NORMAL_STATES, Attempt, History, Mode, Since, Snapshot
 from keawatch.core.plan import Command, Plan, stopped_at_once
-from keawatch.core.policy import Autonomy, Policy
-from keawatch.core.remedies import NoPlan, propose
+from keawatch.core.policy import Autonomy, Policy, Strategy
+from keawatch.core.proposals import NoPlan
+from keawatch.core.remedies import propose
 
 
 class Guard(StrEnum):
@@ -36,6 +38,10 @@ class Guard(StrEnum):
     SUBNETS_DIFFER = "subnets-differ"
     STANDBY_SERVES = "standby-serves"
     OPERATOR_ORDER = "operator-order"
+    NOT_TOGETHER = "not-together"
+    SUSPICIOUS = "suspicious-source"
+    RECONCILE_CAP = "reconcile-cap"
+    TAKES_SERVICE = "takes-service"
     COOLING_DOWN = "cooling-down"
     BREAKER = "breaker"
     NO_WAY = "no-way"
@@ -97,8 +103,8 @@ def _autonomy(_: Plan, facts: Facts) -> str | None:
 
 
 def _paused(_: Plan, facts: Facts) -> str | None:
-    pause = facts.history.pause
-    if pause is None or (pause.until is not None and pause.until <= facts.history.now):
+    pause = facts.history.pause_in_force
+    if pause is None:
         return None
     until = f"until {pause.until:%Y-%m-%d %H:%M} UTC" if pause.until else "until `keawatch resume`"
     return f"paused by {pause.owner} {until}: {pause.reason or 'no reason given'}"
@@ -109,10 +115,10 @@ def _under_way(_: Plan, facts: Facts) -> str | None:
     return f"plan {running[-1].plan_id} is under way" if running else None
 
 
-def _blind(plan: Plan, facts: Facts) -> str | None:
+def _blind(_: Plan, facts: Facts) -> str | None:
     # Unknown is unsafe: a plan touches no pair of which one server is silent.
     silent = [o.server for o in facts.snapshot if o.status is None]
-    if not silent or plan.strategy == "enable":
+    if not silent:
         return None
     return f"{' and '.join(silent)} gives no answer, and what is not known is not safe"
 
@@ -135,9 +141,7 @@ def _same_words(facts: Facts) -> Callable[[Snapshot], bool]:
     return lambda snapshot: all(o.word == words.get(o.server) for o in snapshot)
 
 
-def _server_starting(plan: Plan, facts: Facts) -> str | None:
-    if plan.announced_pause == 0.0 and plan.strategy == "enable":
-        return None
+def _server_starting(_: Plan, facts: Facts) -> str | None:
     if not (facts.a.serves or facts.b.serves):
         return None  # Nobody is served: there is nothing to spare by waiting.
     for observation in facts.snapshot:
@@ -153,12 +157,15 @@ _HEALS_TERMINATED = frozenset(
 
 
 def _clock_skew(plan: Plan, facts: Facts) -> str | None:
-    if plan.code not in _HEALS_TERMINATED or facts.skew is None or abs(facts.skew) <= facts.policy.skew_warning:
+    heals, mends = plan.code in _HEALS_TERMINATED, any(step.work for step in plan.steps)
+    if not (heals or mends) or facts.skew is None or abs(facts.skew) <= facts.policy.skew_warning:
         return None
     ahead, behind = (facts.b, facts.a) if facts.skew > 0 else (facts.a, facts.b)
+    # Which of two leases is the newer, and who gave one out, is told by times that both servers' clocks have made.
+    harm = "healed the pair would terminate again" if heals else "which lease is the newer can't be told"
     return (
-        f"the clock of {ahead.server} is {abs(facts.skew):.0f} s ahead of {behind.server}'s, and healed the pair would terminate "
-        "again: set the clocks right (check the time service on both), and keawatch heals by itself"
+        f"the clock of {ahead.server} is {abs(facts.skew):.0f} s ahead of {behind.server}'s, and {harm}: set the clocks right "
+        f"(check the time service on both), and keawatch {'heals' if heals else 'goes on'} by itself"
     )
 
 
@@ -198,11 +205,92 @@ def _operator_order(plan: Plan, facts: Facts) -> str | None:
     return None
 
 
-def _cooling_down(_: Plan, facts: Facts) -> str | None:
-    ended = [attempt for attempt in facts.history.attempts if attempt.ended_at]
+# --- leases
+
+
+_MENDS = frozenset({"reconcile", "upkeep"})
+"""Plans that change leases at other times than at the gate, where nobody waits for them."""
+
+
+def _not_together(plan: Plan, facts: Facts) -> str | None:
+    if plan.strategy not in {*_MENDS, "resync"} or _are_normal(facts):
+        return None
+    return (
+        f"{facts.a.server} is {facts.a.word} and {facts.b.server} is {facts.b.word}: leases are made alike while both are at work; "
+        "it is done when they are together again, or heal the pair first"
+    )
+
+
+def _are_normal(facts: Facts) -> bool:
+    return all(state in NORMAL_STATES for state in facts.states)
+
+
+def _suspicious(plan: Plan, facts: Facts) -> str | None:
+    comparison = facts.history.comparison
+    if plan.strategy not in _MENDS or comparison is None or comparison.suspicious is None:
+        return None
+    return (
+        f"{comparison.suspicious.rstrip('.')}: find out what became of its leases, look with `keawatch diff`, and run "
+        "`keawatch reconcile` to have both filled up; that deletes none"
+    )
+
+
+def _reconcile_cap(plan: Plan, facts: Facts) -> str | None:
+    comparison = facts.history.comparison
+    if plan.strategy not in _MENDS or comparison is None or not comparison.is_beyond(facts.policy.reconcile_cap):
+        return None
+    if comparison.harmless:
+        return None  # That part is mended, and the work itself leaves the rest (leases/reconcile.py).
+    return (
+        f"{comparison.risky} leases, {comparison.share:.1%} of the database, would be overwritten, deleted or copied though nobody saw "
+        f"who gave them out, and by itself keawatch changes {facts.policy.reconcile_cap:.1%} at most (reconcile_cap): look with "
+        "`keawatch diff`, then run `keawatch reconcile`"
+    )
+
+
+def _takes_service(plan: Plan, _: Facts) -> str | None:
+    if plan.strategy == "settle":
+        return (
+            f"nobody would be served for about {plan.announced_pause:g} s, and the server's next restart does the same: run `keawatch heal` "
+            "at a quiet hour to have it done"
+        )
+    if plan.strategy != "resync":
+        return None
+    return (
+        f"nobody would be served for about {plan.announced_pause:g} s, and only lease records are at stake: run `keawatch reconcile` at "
+        "a quiet hour to have it done"
+    )
+
+
+# --- attempts
+
+
+_KINDS = (frozenset(Strategy), GATE_STRATEGIES, frozenset({"reconcile", "upkeep", "resync"}))
+"""Strategies that answer for one another: six reconciles say nothing about whether healing lasts, nor the other way round."""
+
+
+def _of_its_kind(plan: Plan, facts: Facts) -> tuple[Attempt, ...]:
+    """Return the earlier attempts that say something about *plan*."""
+    if plan.strategy == "continue":
+        return _continued(facts)
+    kind = next((kind for kind in _KINDS if plan.strategy in kind), frozenset({plan.strategy}))
+    return tuple(attempt for attempt in facts.history.attempts if attempt.strategy in kind)
+
+
+def _continued(facts: Facts) -> tuple[Attempt, ...]:
+    """Return the tries to let a held server go since either server last changed: a failed gate says nothing about them."""
+    spells = [facts.history.spells_of(o.server) for o in (facts.a, facts.b)]
+    since = max((mine[-1].since for mine in spells if mine), default=facts.history.now)
+    return tuple(a for a in facts.history.attempts if a.strategy == "continue" and a.started_at >= since)
+
+
+def _cooling_down(plan: Plan, facts: Facts) -> str | None:
+    ended = [attempt for attempt in _of_its_kind(plan, facts) if attempt.ended_at]
     if not ended or ended[-1].ended_at is None:
         return None
-    failures = _failures_in_a_row(facts)
+    if plan.strategy in GATE_STRATEGIES and ended[-1].result != "failed":
+        return None  # A held server takes over for nobody: only what has just failed is worth waiting out.
+    failures = _failures_in_a_row(plan, facts)
     wait = min(3600.0, facts.policy.cooldown * 2 ** max(0, failures - 1))
     passed = (facts.history.now - ended[-1].ended_at).total_seconds()
     if passed >= wait:
@@ -210,34 +298,34 @@ def _cooling_down(_: Plan, facts: Facts) -> str | None:
     return f"the last attempt ended {passed:.0f} s ago; the next may begin {wait:.0f} s after it"
 
 
-def _counted(facts: Facts) -> tuple[Attempt, ...]:
-    """Return the attempts since the breaker was last acknowledged."""
+def _counted(plan: Plan, facts: Facts) -> tuple[Attempt, ...]:
+    """Return the attempts of this kind since the breaker was last acknowledged."""
     acknowledged = facts.history.acknowledged_at
-    return tuple(a for a in facts.history.attempts if acknowledged is None or a.started_at > acknowledged)
+    return tuple(a for a in _of_its_kind(plan, facts) if acknowledged is None or a.started_at > acknowledged)
 
 
-def _failures_in_a_row(facts: Facts) -> int:
+def _failures_in_a_row(plan: Plan, facts: Facts) -> int:
     failures = 0
-    for attempt in reversed(_counted(facts)):
+    for attempt in reversed(_counted(plan, facts)):
         if attempt.result == "ok":
             break
         failures += attempt.result == "failed"
     return failures
 
 
-def _breaker(_: Plan, facts: Facts) -> str | None:
-    failures = _failures_in_a_row(facts)
+def _breaker(plan: Plan, facts: Facts) -> str | None:
+    failures = _failures_in_a_row(plan, facts)
     if failures >= facts.policy.max_failures:
         return f"{failures} attempts in a row have failed; find the cause, then run `keawatch ack`"
+    if plan.strategy in GATE_STRATEGIES:
+        return None  # A standby may rejoin as often as it likes, and is verified each time.
     since = facts.history.now - timedelta(seconds=facts.policy.healings_window)
-    lately = [a for a in _counted(facts) if a.started_at > since and a.by == "auto"]
+    lately = [a for a in _counted(plan, facts) if a.started_at > since and a.by == "auto"]
     if len(lately) < facts.policy.max_healings:
         return None
     hours = facts.policy.healings_window / 3600.0
-    return (
-        f"{len(lately)} attempts within {hours:g} h: healing does not last, so its cause is still there; "
-        "find it, then run `keawatch ack`"
-    )
+    what = "the leases differ again and again" if plan.strategy in _MENDS else "healing does not last"
+    return f"{len(lately)} attempts within {hours:g} h: {what}, so its cause is still there; find it, then run `keawatch ack`"
 
 
 GUARDS: tuple[tuple[Guard, GuardCheck], ...] = (
@@ -253,9 +341,29 @@ GUARDS: tuple[tuple[Guard, GuardCheck], ...] = (
     (Guard.SUBNETS_DIFFER, _subnets_differ),
     (Guard.STANDBY_SERVES, _standby_serves),
     (Guard.OPERATOR_ORDER, _operator_order),
+    (Guard.NOT_TOGETHER, _not_together),
+    (Guard.SUSPICIOUS, _suspicious),
+    (Guard.RECONCILE_CAP, _reconcile_cap),
+    (Guard.TAKES_SERVICE, _takes_service),
     (Guard.COOLING_DOWN, _cooling_down),
     (Guard.BREAKER, _breaker),
 )
+
+HOLDS_NOT: Mapping[str, frozenset[Guard]] = {
+    # It gives service back and takes none.
+    "enable": frozenset({Guard.BLIND, Guard.SERVER_STARTING}),
+    # A server that has just come back is what the gate is for, and it stands still until it is let go.
+    "gate": frozenset({Guard.NOT_CONFIRMED, Guard.SERVER_STARTING}),
+    # A held server takes over for nobody: neither a pause of keawatch's nor a breaker may switch failover off, and a
+    # silent partner is the very reason to let it go. Kea would never have held it by itself.
+    "continue": frozenset(Guard) - {Guard.AUTONOMY, Guard.UNDER_WAY, Guard.IDENTITY, Guard.COOLING_DOWN},
+    # It gives service back within the second in which it is missing, and clears only what Kea clears at its next heartbeat.
+    "shorten": frozenset(Guard)
+    - {Guard.AUTONOMY, Guard.PAUSED, Guard.UNDER_WAY, Guard.BLIND, Guard.IDENTITY, Guard.OPERATOR_ORDER},
+    # A standby that has just rejoined is the one that lacks leases.
+    "reconcile": frozenset({Guard.SERVER_STARTING}),
+}
+"""Strategies, and the guards that have no say about them."""
 
 OPERATOR_OVERRULES = frozenset(
     {
@@ -264,6 +372,9 @@ OPERATOR_OVERRULES = frozenset(
         Guard.NOT_CONFIRMED,
         Guard.SERVER_STARTING,
         Guard.OPERATOR_ORDER,
+        Guard.SUSPICIOUS,
+        Guard.RECONCILE_CAP,
+        Guard.TAKES_SERVICE,
         Guard.COOLING_DOWN,
         Guard.BREAKER,
     }
@@ -312,10 +423,11 @@ def _choose(
 
 def held_back(plan: Plan, facts: Facts, *, by_operator: bool = False) -> tuple[Withheld, ...]:
     """Return every guard's reason against *plan*, in the order of the table."""
+    waived = HOLDS_NOT.get(plan.strategy, frozenset()) | (OPERATOR_OVERRULES if by_operator else frozenset())
     return tuple(
         Withheld(guard, plan.strategy, reason)
         for guard, check in GUARDS
-        if not (by_operator and guard in OPERATOR_OVERRULES) and (reason := check(plan, facts))
+        if guard not in waived and (reason := check(plan, facts))
     )
 
 
@@ -329,15 +441,6 @@ def _serving(facts: Facts) -> bool:
 def _redundant(found: tuple[Diagnosis, ...], facts: Facts) -> bool:
     if facts.mode is Mode.PASSIVE_BACKUP or facts.someone_silent:
         return False
-    normal = {HaState.HOT_STANDBY, HaState.LOAD_BALANCING}
-    together = all(state in normal for state in facts.states)
-    return together and all(d.severity in {Severity.OK, Severity.INFO} or d.code is Code.CLOCK_SKEW for d in found)
-
-
-def since_words(since: datetime, now: datetime) -> str:
-    """Return a length of time for people, such as ``3 min``."""
-    seconds = max(0.0, (now - since).total_seconds())
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return _are_normal(facts) and all(
+        d.severity in {Severity.OK, Severity.INFO} or d.code is Code.CLOCK_SKEW for d in found
+    )

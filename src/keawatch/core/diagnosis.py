@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 from keawatch.core.causes import cause_of_termination, skewed_now
 from keawatch.core.codes import Code, Diagnosis, Finding, Severity
+from keawatch.core.divergence import address_twice, leases_diverged
+from keawatch.core.drift import config_drift
 from keawatch.core.facts import Facts, evidence, skew_line, subnets_apart
+from keawatch.core.gate import Gate, at_gate, gate_of, lost_partner, overdue, waits_for
 from keawatch.core.model import (
     JOINING_STATES,
     NORMAL_STATES,
@@ -23,6 +26,7 @@ from keawatch.core.model import (
     Silence,
     Snapshot,
 )
+from keawatch.core.rejoin import rejoin_pause
 
 Rule = Callable[[Facts], Finding | None]
 
@@ -327,7 +331,7 @@ _WHY_READY = "its partner does not see it, or it is configured to pause there an
 
 def _stuck(facts: Facts, state: HaState, code: Code, patience: float, why: str) -> Finding | None:
     for server, partner in facts.ways():
-        if server.state is not state or facts.in_state(server) <= patience:
+        if server.state is not state or facts.in_state(server) <= patience or at_gate(facts, server):
             continue
         nobody = facts.nobody_serves
         return Finding(
@@ -354,6 +358,49 @@ def _one_way(facts: Facts) -> Finding | None:
                 evidence(facts),
             )
     return None
+
+
+def _gate_held(facts: Facts) -> Finding | None:
+    gate = gate_of(facts)
+    if gate is None:
+        return None
+    lost = lost_partner(gate, facts)
+    return Finding(
+        Code.GATE_HELD,
+        _severity_at_gate(gate, facts, lost),
+        _gate_sentence(gate, facts, lost),
+        evidence(facts, _gate_line(gate, facts)),
+    )
+
+
+def _severity_at_gate(gate: Gate, facts: Facts, lost: str | None) -> Severity:
+    if lost:
+        return Severity.CRITICAL
+    well = gate.partner.serves and not overdue(gate, facts)
+    return Severity.INFO if well else Severity.WARNING
+
+
+def _gate_sentence(gate: Gate, facts: Facts, lost: str | None) -> str:
+    held, partner, waiting = gate.held.server, gate.partner.server, waits_for(gate, facts)
+    if lost:
+        return f"{partner} {lost}, and {held} is held in ready, where it takes over for nobody: {waiting}."
+    if overdue(gate, facts):
+        return (
+            f"{held} has been held in ready for {gate.seconds:.0f} s, longer than the {facts.policy.gate_deadline:.0f} s it may "
+            f"be: {waiting}; until it goes on it takes over for nobody."
+        )
+    return (
+        f"{held} has {partner}'s leases as far as Kea copies them, and is held in ready until that is verified: {waiting}; "
+        "until it goes on it takes over for nobody."
+    )
+
+
+def _gate_line(gate: Gate, facts: Facts) -> str:
+    pause = gate.held.facts.ha.pauses[HaState.READY] if gate.held.facts.ha else "unknown"
+    return (
+        f"{gate.held.server}'s running configuration pauses it in ready ({pause}); it has been there for {gate.seconds:.0f} s, "
+        f"of {facts.policy.gate_deadline:.0f} s at most"
+    )
 
 
 def _partner_down_false(facts: Facts) -> Finding | None:
@@ -441,7 +488,9 @@ def _ok(facts: Facts) -> Finding | None:
     return Finding(Code.OK, Severity.OK, sentence, evidence(facts))
 
 
-def _settling(facts: Facts) -> Finding:
+def _settling(facts: Facts) -> Finding | None:
+    if _well(facts):
+        return None
     serving = [o.server for o in (facts.a, facts.b) if o.serves]
     return Finding(
         Code.SETTLING,
@@ -467,15 +516,20 @@ RULES: tuple[Rule, ...] = (
     _stuck_syncing,
     _stuck_waiting,
     _one_way,
+    _gate_held,
     _stuck_ready,
     _partner_down_false,
     _link_broken,
+    leases_diverged,
     _maintenance,
     _skew,
-    _ok,
+    rejoin_pause,
     _settling,
+    address_twice,
+    _ok,
+    config_drift,
 )
-"""Gravest first; the last row always finds something."""
+"""Gravest first; one of SETTLING and OK always finds something."""
 
 
 def diagnose(facts: Facts) -> tuple[Diagnosis, ...]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
-from keawatch.core.model import HaConfig, HaState, History, Mode, Observation, Role, Silence, Snapshot
+from keawatch.core.model import HaConfig, HaState, History, Mode, NoAnswer, Observation, Role, Silence, Snapshot
 from keawatch.core.policy import Policy
+
+BLINK = 15.0
+"""Seconds of silence between two looks at a server in which it can't have left its state and come back unseen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,17 @@ class Facts:
     def held(self, condition: Callable[[Snapshot], bool]) -> float:
         """Return how long *condition* has held, in seconds; -1.0 if it does not."""
         return self.history.held_for(condition, gap=max(60.0, 5 * self.policy.interval))
+
+    def steady_since(self, server: Observation) -> datetime:
+        """Return since when *server* is in the state it is in now, lost polls aside: none of them hides a change of state."""
+        since = self.history.now
+        spells = self.history.spells_of(server.server)
+        for spell in reversed(spells):
+            if spell.word == spells[-1].word:
+                since = spell.since
+            elif spell.word not in set(NoAnswer) or (since - spell.since).total_seconds() > BLINK:
+                break
+        return since
 
     def in_state(self, server: Observation) -> float:
         """Return for how long *server* has said what it says now, in seconds, as far as we have watched."""
@@ -163,3 +178,9 @@ def subnets_apart(facts: Facts) -> str | None:
 def _subnets(subnets: object) -> str:
     items = sorted(dict(subnets).items()) if subnets else []  # type: ignore[call-overload]
     return ", ".join(f"{prefix} (id {number})" for number, prefix in items) or "no subnets"
+
+
+def sync_seconds(facts: Facts) -> float:
+    """Return how long one sync of this pair is expected to take, by its lease count; half a second where that is unknown."""
+    counts = [o.facts.leases for o in (facts.a, facts.b) if o.facts.leases is not None]
+    return max(0.5, max(counts, default=0) / facts.policy.sync_rate)

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
+from keawatch.core.comparison import Comparison, Rival
+
 KEEP_FOR = 300.0
 """Seconds of snapshots kept: longer than any patience of a diagnosis, at every interval of polling."""
+
+HOLE = timedelta(seconds=90)
+"""A server that nobody looked at for longer than this may have been anything meanwhile: a suspended host has seen nothing."""
+
+KEEP_AT_MOST = 1200
+"""Snapshots that are kept at most: two minutes of the ten looks a second while a standby comes back."""
 
 KEEP_AT_LEAST = 8
 """Snapshots kept however seldom it is polled."""
@@ -184,6 +192,13 @@ class ServerStatus:
         )
 
     @property
+    def clock_offset(self) -> float | None:
+        """Return the server's clock minus ours in seconds, within half a second; None where it is unknown."""
+        if self.clock is None or self.clock_read_at is None:
+            return None
+        return (self.clock - self.clock_read_at).total_seconds()
+
+    @property
     def switched_off(self) -> bool:
         """Return whether any origin is known to have switched DHCP off."""
         return self.dhcp is not None and self.dhcp.disabled
@@ -345,16 +360,10 @@ class Snapshot:
 
         Kea's ``date-time`` has whole seconds, so each reading is off by up to half a second.
         """
-        offsets = [_offset(observation.status) for observation in self]
+        offsets = [observation.status.clock_offset if observation.status else None for observation in self]
         if offsets[0] is None or offsets[1] is None:
             return None
         return offsets[1] - offsets[0]
-
-
-def _offset(status: ServerStatus | None) -> float | None:
-    if status is None or status.clock is None or status.clock_read_at is None:
-        return None
-    return (status.clock - status.clock_read_at).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +406,16 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigApart:
+    """A server that was healed with another configuration than the one on its disk, until it reads that again."""
+
+    server: str
+    plan: str
+    """The plan that healed it, under which its configuration is kept."""
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """Since when a diagnosis holds; kept so that it survives from round to round."""
 
@@ -416,6 +435,22 @@ class History:
     """When a person last acknowledged the breaker."""
     diagnosed: tuple[Since, ...] = ()
     """What the last decision found, and since when."""
+    comparison: Comparison | None = None
+    """The newest comparison of the two lease databases that ended."""
+    comparing: str | None = None
+    """Why the databases are being compared just now, as a clause; None when they are not."""
+    reconciled_at: datetime | None = None
+    """When the databases were last made alike by keawatch."""
+    rivals: tuple[Rival, ...] = ()
+    """Addresses that two clients were given; kept until the losing client's lease runs out."""
+    counts_apart: str | None = None
+    """Which subnets' lease counts differ, as a sentence, by the last cheap look; None when they agree."""
+    counts_at: datetime | None = None
+    """When the counts were last looked at."""
+    config_apart: ConfigApart | None = None
+    """A server that runs with another configuration than the one on its disk; None when none does."""
+    upkeep_due: datetime | None = None
+    """The moment of the schedule for which the upkeep is still to be done; None when there is none."""
 
     @property
     def newest(self) -> Snapshot:
@@ -427,6 +462,12 @@ class History:
         """Return the newest snapshot's time: the core has no other clock."""
         return self.newest.taken_at
 
+    @property
+    def pause_in_force(self) -> Pause | None:
+        """Return the order not to act, unless it has run out."""
+        pause = self.pause
+        return None if pause is None or (pause.until is not None and pause.until <= self.now) else pause
+
     def seen(self, snapshot: Snapshot) -> History:
         """Return the history with *snapshot* added."""
         spells = self.spells
@@ -434,7 +475,9 @@ class History:
             spells = _with_spell(spells, observation, snapshot)
         earlier = self.snapshots
         drop = 0
-        while len(earlier) - drop >= KEEP_AT_LEAST and _apart(earlier[drop], snapshot) > KEEP_FOR:
+        while len(earlier) - drop >= KEEP_AT_LEAST and (
+            _apart(earlier[drop], snapshot) > KEEP_FOR or len(earlier) - drop >= KEEP_AT_MOST
+        ):
             drop += 1
         return replace(self, snapshots=(*earlier[drop:], snapshot), spells=spells)
 
@@ -482,7 +525,7 @@ def _with_spell(spells: tuple[Spell, ...], observation: Observation, snapshot: S
     mine = [spell for spell in spells if spell.server == observation.server]
     at, skew = snapshot.taken_at, snapshot.clock_skew
     new = Spell(observation.server, observation.word, at, at, skew, skew)
-    if mine and mine[-1].word == observation.word:
+    if mine and mine[-1].word == observation.word and at - mine[-1].until <= HOLE:
         new = replace(mine[-1], until=at, skew=mine[-1].skew if skew is None else skew)
         spells = tuple(spell for spell in spells if spell is not mine[-1])
     elif len(mine) >= KEEP_SPELLS:

@@ -31,6 +31,16 @@ class Command(StrEnum):
     HA_RESET = "ha-reset"
     HA_SCOPES = "ha-scopes"
     HA_SYNC = "ha-sync"
+    LEASES_RECLAIM = "leases-reclaim"
+
+
+class Work(StrEnum):
+    """What keawatch does itself, with many commands and not with one."""
+
+    CATCH_UP = "catch-up"
+    """The same beside a primary that copies nothing: what it leases meanwhile is left to the next one."""
+    RECONCILE = "reconcile"
+    """Compare the two lease databases, back up what is about to be changed, and make them alike (``leases``)."""
 
 
 class ConfigVariant(StrEnum):
@@ -38,6 +48,8 @@ class ConfigVariant(StrEnum):
 
     RECORDED = "recorded"
     """As it ran before the plan began."""
+    REJOIN = "rejoin"
+    """As it ran before, without Kea's own sync: what it lacks is written to it by lease commands."""
     ASIDE = "aside"
     """The same, with the HA endpoint of this server on the loopback address and without Kea's own sync."""
 
@@ -168,6 +180,8 @@ class Order:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     config: ConfigVariant | None = None
     """For config-set and config-test: which configuration goes with it."""
+    kept_by: str | None = None
+    """The plan that kept that configuration, where it is not the order's own."""
 
     def __str__(self) -> str:
         """Return the order as an operator would type it."""
@@ -180,14 +194,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command, or one wait, with what must hold before it and after it."""
+    """One command, one piece of work, or one wait, with what must hold before it and after it."""
 
     key: str
     """Unique in its plan; stands in the journal."""
     title: str
     """What it does, for people."""
     order: Order | None = None
-    """None: only wait for what must hold after."""
+    """None: no command; without *work* either, only wait for what must hold after."""
     only_if: tuple[Condition, ...] = ()
     """Unless all hold, the step is skipped: there is nothing to do."""
     before: tuple[Condition, ...] = ()
@@ -208,6 +222,10 @@ class Step:
     """Whether the step is also run when the plan is given up, because it can only give service back."""
     rest: bool = False
     """Whether the pair may be left like this after the step: a plan is only interrupted at rest."""
+    then: tuple[Order, ...] = ()
+    """What is sent to the same server right behind the order, with nothing between: clients get no answer meanwhile."""
+    work: Work | None = None
+    """What keawatch does itself here; a step has an order or work, never both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +245,7 @@ class Plan:
     @property
     def orders(self) -> tuple[Order, ...]:
         """Return every command it may send, compensations aside."""
-        return tuple(step.order for step in self.steps if step.order)
+        return tuple(order for step in self.steps if step.order for order in (step.order, *step.then))
 
 
 def stopped_at_once(plan: Plan, snapshot: Snapshot) -> tuple[str, ...]:

@@ -46,3 +46,13 @@ class Policy:
     healings_window: float = 6 * 3600.0
     sync_rate: float = 3000.0
     """Leases a second that Kea's own sync is expected to move, until it was seen on this pair."""
+    gate: bool = True
+    """Whether a standby that pauses in ready is only let go on once its leases were compared and made alike."""
+    gate_deadline: float = 600.0
+    """A standby is held at the gate for this long at most: while it waits there, it takes over for nobody."""
+    reconcile_cap: float = 0.05
+    """Most of a database that may be overwritten, deleted or added on nobody's testimony without a person."""
+    shorten_rejoin: bool = True
+    """Whether the pause in which nobody is served after a standby's sync is ended as soon as the standby is ready."""
+    watch_leases: float = 60.0
+    """Between two cheap looks at the lease counts."""

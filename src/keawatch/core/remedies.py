@@ -8,436 +8,32 @@ Each sequence was tried on real pairs of Kea 2.2.0, 2.6.3 and 3.0.4; docs/archit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from keawatch.core.codes import Code, Diagnosis
 from keawatch.core.diagnosis import left_disabled
 from keawatch.core.facts import Facts
-from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode, Observation
+from keawatch.core.healing import heal
+from keawatch.core.lease_remedies import open_gate, reconcile, upkeep
+from keawatch.core.model import HaState, Observation
 from keawatch.core.plan import (
     Command,
     Condition,
-    ConfigVariant,
     Fact,
     Order,
     Plan,
     Step,
-    not_state,
     serves,
-    serves_not,
     state,
 )
-from keawatch.core.policy import Strategy
-
-
-@dataclass(frozen=True, slots=True)
-class NoPlan:
-    """Why a way of healing can't be gone here."""
-
-    strategy: str
-    reason: str
-
-
-Proposal = Plan | NoPlan
-
-_BOUNCE = 0.05
-"""Seconds to look for the effect of a reset: Kea runs its state machine before it answers, so a bounce shows at once."""
-
-_COMING_BACK = tuple(sorted(JOINING_STATES | NORMAL_STATES))
-_NOT_TERMINATED = (*_COMING_BACK, HaState.PARTNER_DOWN)
+from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
+from keawatch.core.rejoin import dark_between
+from keawatch.core.settle import settle
 
 
 def propose(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     """Return every proposal for *diagnosis*, best first; empty when nothing keawatch can do would help."""
     remedy = REMEDIES.get(diagnosis.code)
     return remedy(diagnosis, facts) if remedy else ()
-
-
-# --- a terminated pair
-
-
-def _heal(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
-    by_hand = [o.server for o in (facts.a, facts.b) if o.status and o.status.dhcp and o.status.dhcp.user]
-    if by_hand:
-        # A dhcp-disable by hand outlives every reset: no plan could end with that server serving.
-        return (NoPlan("heal", f"{' and '.join(by_hand)} was switched off by hand (dhcp-disable); switch it on first"),)
-    return tuple(_STRATEGIES[strategy](diagnosis, facts) for strategy in facts.policy.strategies)
-
-
-def _seamless(_: Diagnosis, __: Facts) -> Proposal:
-    return NoPlan(Strategy.SEAMLESS, "this version of keawatch can't yet reconcile leases itself, which seamless needs")
-
-
-def _cover(diagnosis: Diagnosis, facts: Facts) -> Proposal:
-    """
-    Return the plan in which the primary serves all along.
-
-    The standby's HA endpoint steps aside, so that ``ha-maintenance-start`` finds it gone and puts the primary straight
-    into ``partner-down`` (ha_service.cc, processMaintenanceStart); then the standby comes back and syncs. The standby is
-    never without HA: killed at any moment, keawatch leaves it a standby that still hears the primary and would take over.
-    """
-    a, b = facts.a, facts.b
-    lacking = _can_cover(facts)
-    if lacking:
-        return NoPlan(Strategy.COVER, lacking)
-    return Plan(
-        id=_plan_id(diagnosis, facts, Strategy.COVER),
-        code=diagnosis.code,
-        strategy=Strategy.COVER,
-        summary=(
-            f"{b.server} steps aside for a moment so that {a.server} goes to partner-down and serves all along; then "
-            f"{b.server} comes back and syncs, and clients wait for that sync and the rest of one heartbeat."
-        ),
-        steps=(*_aside(facts), *_take_over(facts), *_come_back(facts)),
-        announced_pause=round(_sync_seconds(facts) + facts.h, 1),
-    )
-
-
-def _can_cover(facts: Facts) -> str | None:
-    return next((lacking for check in _COVER_NEEDS if (lacking := check(facts))), None)
-
-
-def _states_for_cover(facts: Facts) -> str | None:
-    a, b = facts.a, facts.b
-    if a.state is HaState.TERMINATED and b.state in {HaState.TERMINATED, HaState.WAITING}:
-        return None
-    return f"it needs a terminated primary beside a terminated or waiting standby; {a.server} is {a.word}, {b.server} is {b.word}"
-
-
-def _commands_for_cover(facts: Facts) -> str | None:
-    needs = (
-        (facts.b, (Command.CONFIG_SET, Command.CONFIG_TEST)),
-        (facts.a, (Command.HA_RESET, Command.HA_MAINTENANCE_START, Command.HA_SCOPES, Command.HA_SYNC)),
-    )
-    for server, commands in needs:
-        missing = [command for command in commands if command not in server.facts.commands]
-        if missing:
-            return f"{server.server} accepts {' and '.join(missing)} at none of the addresses given for it"
-    return None
-
-
-def _forgets_skew(facts: Facts) -> str | None:
-    """Return why the primary can't be made to forget a clock skew: a failed request resets it since 2.3.7 only (seen on 2.2.0)."""
-    version = facts.a.facts.version or ""
-    if not version.startswith(("1.", "2.0.", "2.2.")):
-        return None
-    return f"{facts.a.server} runs Kea {version}, which never forgets a clock skew by itself, so it would not leave terminated"
-
-
-def _can_step_aside(facts: Facts) -> str | None:
-    b = facts.b
-    if b.facts.ha is None:
-        return f"the running configuration of {b.server} can't be read"
-    if not b.facts.ha.dedicated_listener:
-        return f"{b.server} is reached by its partner through a Control Agent, which can't step aside"
-    return None
-
-
-_COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, _can_step_aside)
-
-
-def _aside(facts: Facts) -> tuple[Step, ...]:
-    a, b = facts.a, facts.b
-    still = (
-        state(a.server, HaState.TERMINATED),
-        serves(a.server),
-        state(b.server, HaState.TERMINATED, HaState.WAITING),
-    )
-    back = Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
-    return (
-        Step(
-            key="standby-test-aside",
-            title=f"ask {b.server} whether it would accept the configuration in which it steps aside",
-            order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
-            before=(*still, _clocks(facts)),
-            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
-            rest=True,
-        ),
-        Step(
-            key="standby-test-recorded",
-            title=f"ask {b.server} whether it would take its present configuration back",
-            order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.RECORDED),
-            before=still,
-            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
-            rest=True,
-        ),
-        Step(
-            key="standby-aside",
-            title=f"move {b.server}'s HA endpoint to its loopback address",
-            order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.ASIDE),
-            before=still,
-            after=(state(b.server, HaState.WAITING, HaState.READY),),
-            deadline=15.0,
-            compensation=back,
-        ),
-    )
-
-
-def _take_over(facts: Facts) -> tuple[Step, ...]:
-    a, b = facts.a, facts.b
-    alone = (state(b.server, HaState.WAITING, HaState.READY), serves_not(b.server))
-    return (
-        Step(
-            key="primary-forget",
-            title=f"let {a.server} find {b.server} gone, which clears what it remembers of clocks and partner",
-            # The connection is refused at once, so nothing is synced; the failure clears the remembered skew
-            # (communication_state.cc, resetPartnerTime) and marks the partner unavailable.
-            order=Order(a.server, Command.HA_SYNC, {"server-name": b.server, "max-period": 10}),
-            only_if=(state(a.server, HaState.TERMINATED),),
-            before=alone,
-            after=(state(a.server, HaState.TERMINATED), serves(a.server)),
-            deadline=12.0,
-            may_refuse=True,
-        ),
-        Step(
-            key="primary-reset",
-            title=f"take {a.server} out of terminated",
-            order=Order(a.server, Command.HA_RESET),
-            only_if=(state(a.server, HaState.TERMINATED),),
-            before=alone,
-            after=(not_state(a.server, HaState.TERMINATED),),
-            deadline=_BOUNCE,
-            required=False,
-        ),
-        Step(
-            key="primary-alone",
-            title=f"{a.server} takes all clients: partner-down at once",
-            order=Order(a.server, Command.HA_MAINTENANCE_START),
-            only_if=(state(a.server, HaState.WAITING, HaState.SYNCING, HaState.READY),),
-            after=(state(a.server, HaState.PARTNER_DOWN),),
-            deadline=3.0,
-            required=False,
-        ),
-        _scopes_step(facts, "primary-scopes"),
-        Step(
-            key="primary-serves",
-            title=f"see that {a.server} is in partner-down and serves",
-            after=(state(a.server, HaState.PARTNER_DOWN), serves(a.server)),
-            deadline=2.0,
-        ),
-    )
-
-
-def _scopes_step(facts: Facts, key: str) -> Step:
-    """
-    Return the step that lets a primary serve whose state has changed but whose entry code has not run.
-
-    Until its next heartbeat such a server shows empty scopes and its own HA origin (state_model.cc, transition).
-    """
-    a, b = facts.a.server, facts.b.server
-    all_scopes = [a] if facts.mode is Mode.HOT_STANDBY else [a, b]
-    return Step(
-        key=key,
-        title=f"give {a} its scopes at once instead of at the next heartbeat",
-        order=Order(a, Command.HA_SCOPES, {"scopes": all_scopes}),
-        only_if=(state(a, HaState.PARTNER_DOWN, HaState.TERMINATED), serves_not(a)),
-        after=(serves(a),),
-        deadline=2.0,
-        required=False,
-        rescue=True,
-    )
-
-
-def _come_back(facts: Facts) -> tuple[Step, ...]:
-    b = facts.b
-    return (
-        Step(
-            key="standby-turn",
-            # The primary is dark from the end of the standby's sync to its own next heartbeat, and both beat from when they
-            # were told: sent back at this moment, the standby is ready just before the primary looks.
-            title=f"wait so that {b.server} will be ready just before {facts.a.server}'s heartbeat",
-            only_if=(state(b.server, HaState.WAITING, HaState.READY), state(facts.a.server, HaState.PARTNER_DOWN)),
-            pause=_turn(facts),
-        ),
-        Step(
-            key="standby-back",
-            title=f"give {b.server} its own configuration back",
-            order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
-            after=(state(b.server, *_COMING_BACK),),
-            deadline=15.0,
-            rest=True,
-        ),
-        _together(facts),
-    )
-
-
-def _turn(facts: Facts) -> float:
-    """Return how long after the primary's reset the standby should come back: its sync ends a moment before a heartbeat."""
-    early = _sync_seconds(facts) + max(0.3, 0.1 * facts.h)
-    return round(facts.h - early % facts.h, 2)
-
-
-def _together(facts: Facts) -> Step:
-    a, b = facts.a.server, facts.b.server
-    normal = HaState.HOT_STANDBY if facts.mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
-    both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
-    return Step(
-        key="together",
-        title=f"wait until both are {normal} and the right one serves",
-        after=(state(a, normal), state(b, normal), *both),
-        deadline=round(6 * facts.h + 2 * _sync_seconds(facts) + 15.0, 1),
-        rest=True,
-    )
-
-
-def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
-    """
-    Return the plan of two resets, standby first, with the bounces of stale memory waited out.
-
-    A reset judges by what the server remembers (ha_service.cc, waitingStateHandler): the state is read after each, and a
-    bounced primary gets its scopes back at once instead of a heartbeat later.
-    """
-    a, b = facts.a, facts.b
-    lacking = _can_reset(facts)
-    if lacking:
-        return NoPlan(Strategy.RESET, lacking)
-    costs = a.state is HaState.TERMINATED
-    return Plan(
-        id=_plan_id(diagnosis, facts, Strategy.RESET),
-        code=diagnosis.code,
-        strategy=Strategy.RESET,
-        summary=(
-            f"{b.server} is reset, and when it waits {a.server} is reset"
-            + (
-                f"; {a.server} answers no client until it is back."
-                if costs
-                else "; it costs no service that is not lost already."
-            )
-        ),
-        steps=(*_reset_standby(facts), *_reset_primary(facts), _together(facts)),
-        announced_pause=round(3 * facts.h + 2 * _sync_seconds(facts), 1) if costs else 0.0,
-    )
-
-
-def _can_reset(facts: Facts) -> str | None:
-    a, b = facts.a, facts.b
-    if facts.mode is not Mode.HOT_STANDBY:
-        return f"in {facts.mode} each reset takes half the clients' service at once; use cover"
-    possible = {HaState.TERMINATED, HaState.WAITING}
-    alone = a.state is HaState.PARTNER_DOWN and b.state is HaState.TERMINATED
-    if not alone and (a.state not in possible or b.state not in possible):
-        return f"{a.server} is {a.word} and {b.server} is {b.word}: one of them is still moving by itself"
-    reset = [o for o in (a, b) if o.state is HaState.TERMINATED]
-    missing = [o.server for o in reset if Command.HA_RESET not in o.facts.commands]
-    if missing:
-        return f"{' and '.join(missing)} accepts ha-reset at none of the addresses given for it"
-    return None
-
-
-def _reset_standby(facts: Facts) -> tuple[Step, ...]:
-    b = facts.b.server
-    terminated = (state(b, HaState.TERMINATED),)
-    harmless = (*terminated, serves_not(b))
-    waits = (state(b, *_COMING_BACK),)
-    first = Step(
-        key="standby-reset",
-        title=f"reset {b}, which serves nobody",
-        order=Order(b, Command.HA_RESET),
-        only_if=terminated,
-        before=(*harmless, _clocks(facts)),
-        after=waits,
-        deadline=_BOUNCE,
-        required=False,
-        rest=True,
-    )
-    hear = Step(
-        key="standby-hears",
-        title=f"let {b} hear its partner once, since it judged by old memory",
-        only_if=terminated,
-        after=(Condition(Fact.HEARD_PARTNER, b),),
-        deadline=facts.h + 2.0,
-        required=False,
-        rest=True,
-    )
-    again = Step(
-        key="standby-reset-again",
-        title=f"reset {b} again",
-        order=Order(b, Command.HA_RESET),
-        only_if=terminated,
-        before=harmless,
-        after=waits,
-        deadline=_BOUNCE,
-        required=False,
-        rest=True,
-    )
-    return (first, hear, again, _reload_standby(facts, harmless, waits))
-
-
-def _reload_standby(facts: Facts, harmless: tuple[Condition, ...], waits: tuple[Condition, ...]) -> Step:
-    """
-    Return the step that makes a standby forget: its HA service is built anew from its running configuration.
-
-    A partner remembered as terminated for ten minutes makes every reset bounce (Kea 2.6 and later, ha_service.cc,
-    HA_WAITING_TO_TERMINATED_ST_DELAY_MINUTES). The file on disk may have been edited meanwhile, so config-reload is only the
-    second choice; where neither is accepted, the step can only see that it would have been needed.
-    """
-    b = facts.b.server
-    order, title = (
-        None,
-        f"see that {b} waits (it accepts neither config-set nor config-reload here, which would make it forget)",
-    )
-    if {Command.CONFIG_SET, "config-get"} <= facts.b.facts.commands:
-        order = Order(b, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
-        title = f"let {b} forget: set its running configuration anew"
-    elif Command.CONFIG_RELOAD in facts.b.facts.commands:
-        order = Order(b, Command.CONFIG_RELOAD)
-        title = f"let {b} forget: have it read its configuration again"
-    deadline = 15.0 if order else 1.0
-    terminated = (state(b, HaState.TERMINATED),)
-    return Step(
-        "standby-reload", title, order, only_if=terminated, before=harmless, after=waits, deadline=deadline, rest=True
-    )
-
-
-def _reset_primary(facts: Facts) -> tuple[Step, ...]:
-    a, b = facts.a.server, facts.b.server
-    terminated = (state(a, HaState.TERMINATED),)
-    # Never the primary while the standby is terminated: it would wait for nobody, and serve nobody.
-    standby_waits = (state(b, HaState.WAITING),)
-    left = (state(a, *_NOT_TERMINATED),)
-
-    def reset(key: str, title: str) -> Step:
-        order = Order(a, Command.HA_RESET)
-        return Step(
-            key, title, order, only_if=terminated, before=standby_waits, after=left, deadline=_BOUNCE, required=False
-        )
-
-    def hears(key: str) -> Step:
-        return Step(
-            key,
-            f"let {a} hear {b} once, since it judged by old memory",
-            only_if=terminated,
-            after=(Condition(Fact.HEARD_PARTNER, a),),
-            deadline=facts.h + 2.0,
-            required=False,
-        )
-
-    return (
-        reset("primary-reset", f"reset {a}"),
-        _scopes_step(facts, "primary-scopes"),
-        hears("primary-hears"),
-        reset("primary-reset-again", f"reset {a} again"),
-        _scopes_step(facts, "primary-scopes-again"),
-        hears("primary-hears-again"),
-        reset("primary-reset-third", f"reset {a} a third time"),
-        _scopes_step(facts, "primary-scopes-third"),
-        Step("primary-left", f"see that {a} has left terminated", after=left, deadline=2.0, rest=True),
-    )
-
-
-def _clocks(facts: Facts) -> Condition:
-    return Condition(Fact.CLOCKS_AGREE, facts.a.server, (f"{facts.policy.skew_warning:g}",))
-
-
-def _sync_seconds(facts: Facts) -> float:
-    """Return how long one sync of this pair is expected to take, by its lease count; half a second where that is unknown."""
-    counts = [o.facts.leases for o in (facts.a, facts.b) if o.facts.leases is not None]
-    return max(0.5, max(counts, default=0) / facts.policy.sync_rate)
-
-
-def _plan_id(diagnosis: Diagnosis, facts: Facts, strategy: str) -> str:
-    """Return a plan's name: unique on this host, since no two plans begin in one second."""
-    return f"{facts.history.now:%Y%m%dT%H%M%SZ}-{diagnosis.code.lower().replace('_', '-')}-{strategy}"
 
 
 # --- a server left switched off
@@ -485,7 +81,7 @@ def _enable_plan(diagnosis: Diagnosis, facts: Facts, server: Observation, by: tu
         f"serves-{server.server}", f"see that {server.server} serves", after=(serves(server.server),), rest=True
     )
     return Plan(
-        id=_plan_id(diagnosis, facts, "enable"),
+        id=plan_id(diagnosis, facts, "enable"),
         code=diagnosis.code,
         strategy="enable",
         summary=f"{server.server}'s DHCP is switched on again by clearing exactly the origin that left it off ({', '.join(by)}).",
@@ -494,18 +90,52 @@ def _enable_plan(diagnosis: Diagnosis, facts: Facts, server: Observation, by: tu
     )
 
 
+def _shorten(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
+    """Return the plan that ends the pause of a rejoin by clearing exactly the origins that make it."""
+    found = dark_between(facts)
+    if found is None or not facts.policy.shorten_rejoin:
+        return ()
+    a, origins = found
+    missing = lacking(a, (Command.DHCP_ENABLE,))
+    if missing:
+        return (NoPlan("shorten", missing),)
+    ready = (state(a.server, HaState.PARTNER_DOWN), state(facts.b.server, HaState.READY))
+    steps = tuple(
+        Step(
+            key=f"enable-{origin}",
+            title=f"clear origin {origin} on {a.server}, whose partner is ready",
+            order=Order(a.server, Command.DHCP_ENABLE, {"origin-id": int(origin)}),
+            # At its heartbeat Kea clears it by itself, and the standby has left ready then.
+            only_if=(Condition(Fact.SWITCHED_OFF_BY, a.server, (origin,)), *ready),
+            after=(Condition(Fact.NOT_SWITCHED_OFF_BY, a.server, (origin,)),),
+            rest=True,
+        )
+        for origin in origins
+    )
+    plan = Plan(
+        id=plan_id(diagnosis, facts, "shorten"),
+        code=diagnosis.code,
+        strategy="shorten",
+        summary=f"{a.server} is switched on again at once: {facts.b.server} has its leases, and gets what is leased until they are together.",
+        steps=steps,
+        announced_pause=0.0,
+    )
+    return (plan,)
+
+
 Remedy = Callable[[Diagnosis, Facts], tuple[Proposal, ...]]
 
-_STRATEGIES: Mapping[Strategy, Callable[[Diagnosis, Facts], Proposal]] = {
-    Strategy.SEAMLESS: _seamless,
-    Strategy.COVER: _cover,
-    Strategy.RESET: _reset,
-}
 
 REMEDIES: Mapping[Code, Remedy] = {
-    Code.TERMINATED_SKEW: _heal,
-    Code.TERMINATED_REJECTS: _heal,
-    Code.TERMINATED_UNKNOWN: _heal,
-    Code.TERMINATED_ONE_SIDED: _heal,
+    Code.TERMINATED_SKEW: heal,
+    Code.TERMINATED_REJECTS: heal,
+    Code.TERMINATED_UNKNOWN: heal,
+    Code.TERMINATED_ONE_SIDED: heal,
     Code.SERVICE_LEFT_DISABLED: _switch_on,
+    Code.CONFIG_DRIFT: settle,
+    Code.REJOIN_PAUSE: _shorten,
+    Code.GATE_HELD: open_gate,
+    Code.LEASES_DIVERGED: reconcile,
+    Code.OK: upkeep,
+    Code.ADDRESS_TWICE: upkeep,
 }

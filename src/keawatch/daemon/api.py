@@ -129,6 +129,9 @@ def make_app(state: ApiState) -> Starlette:
             Route("/api/v1/pairs/{name}", routes.pair),
             Route("/api/v1/pairs/{name}/plan", routes.plan),
             Route("/api/v1/pairs/{name}/heal", routes.heal, methods=["POST"]),
+            Route("/api/v1/pairs/{name}/compare", routes.compare, methods=["POST"]),
+            Route("/api/v1/pairs/{name}/reconcile", routes.reconcile, methods=["POST"]),
+            Route("/api/v1/pairs/{name}/undo", routes.undo, methods=["POST"]),
             Route("/api/v1/pairs/{name}/pause", routes.pause, methods=["POST"]),
             Route("/api/v1/pairs/{name}/resume", routes.resume, methods=["POST"]),
             Route("/api/v1/pairs/{name}/ack", routes.ack, methods=["POST"]),
@@ -321,18 +324,30 @@ class Routes:
         loop, body = self._loop(request), await _body(request)
         _view(loop)
         strategy, wait = _strategy(body.get("strategy")), body.get("wait", True)
-        decision = loop.plan_for_operator(strategy)
-        if decision.plan is None or not decision.act:
-            return _refused(decision)
-        if loop.busy:
-            return _error(
-                HTTPStatus.CONFLICT, f"a plan is under way for {loop.name}; wait for it to end", result="refused"
-            )
-        task = loop.begin(decision.plan, by="operator")
-        if wait is False:
-            return JSONResponse({"plan_id": decision.plan.id}, HTTPStatus.ACCEPTED)
-        # A caller who hangs up must not break a plan off half way.
-        return JSONResponse(shown.outcome(await asyncio.shield(task)))
+        return await _carried_out(loop, loop.plan_for_operator(strategy), wait=wait is not False)
+
+    async def compare(self, request: Request) -> Response:
+        """Compare the lease databases now; return what was found, and the plan that a person would get."""
+        loop = self._loop(request)
+        view = await loop.compare("a person asked")
+        found = view.history.comparison
+        entry = shown.operator_plan(view, loop.plan_to_reconcile())
+        return JSONResponse({"diff": shown.diff(loop.name, found) if found else None, "pair": entry})
+
+    async def reconcile(self, request: Request) -> Response:
+        """Bring the lease databases together by the plan that a person gets; 409 with the reasons when refused."""
+        loop, body = self._loop(request), await _body(request)
+        found = _view(loop).history.comparison
+        if found and not found.differences and found.settled and not found.suspicious:
+            return JSONResponse(shown.nothing_done("the databases are alike"))
+        return await _carried_out(loop, loop.plan_to_reconcile(), wait=body.get("wait", True) is not False)
+
+    async def undo(self, request: Request) -> Response:
+        """Put back what a run changed, where nobody has changed it since."""
+        loop, body = self._loop(request), await _body(request)
+        run_id = _words(body, "run", "")
+        run, done = await loop.undo(run_id)
+        return JSONResponse(shown.undone(await loop.look(), run_id, run, done))
 
     async def pause(self, request: Request) -> Response:
         """Watch and say, and do nothing, for a while or until resumed."""
@@ -368,6 +383,18 @@ class Routes:
             return self._state.journal.entries(pair, limit=limit), None
         except JournalError as error:
             return [], str(error)
+
+
+async def _carried_out(loop: PairLoop, decision: Decision, *, wait: bool) -> Response:
+    if decision.plan is None or not decision.act:
+        return _refused(decision)
+    if loop.busy:
+        return _error(HTTPStatus.CONFLICT, f"a plan is under way for {loop.name}; wait for it to end", result="refused")
+    task = loop.begin(decision.plan, by="operator")
+    if not wait:
+        return JSONResponse({"plan_id": decision.plan.id}, HTTPStatus.ACCEPTED)
+    # A caller who hangs up must not break a plan off half way.
+    return JSONResponse(shown.outcome(await asyncio.shield(task)))
 
 
 def _unknown(name: str, loops: Mapping[str, PairLoop]) -> HTTPException:

@@ -23,15 +23,19 @@ from keawatch.daemon.api import ApiState, ensure_token, make_app, serve
 from keawatch.daemon.clock import now
 from keawatch.daemon.doctor import transports_of
 from keawatch.daemon.journal import Journal, sole_actor
+from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.liveness import Liveness
 from keawatch.daemon.loop import PairLoop, PairView, Parts, Watcher
 from keawatch.daemon.metrics import Metrics
 from keawatch.daemon.performer import Performer
 from keawatch.daemon.poller import Poller
+from keawatch.daemon.schedule import Schedule
 from keawatch.daemon.told import Told
 from keawatch.daemon.vault import Vault
 from keawatch.errors import ConfigError, JournalError, KeawatchError
 from keawatch.kea.client import KeaServer, Who
+from keawatch.leases.backup import Backup
 
 log = structlog.get_logger("keawatch")
 
@@ -60,6 +64,13 @@ class Pair:
             await server.aclose()
 
 
+def schedule_of(pair: PairConfig) -> Schedule | None:
+    """Return when the pair's upkeep is due, or None when it has no schedule."""
+    if pair.schedule is None:
+        return None
+    return Schedule(pair.schedule, pair.timezone, pair=pair.name, jitter=pair.schedule_jitter)
+
+
 def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
     """Return a pair's loop and servers, not yet started."""
     servers = servers_of(pair)
@@ -67,7 +78,9 @@ def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tupl
     patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
     poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
     performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir, pair.name))
-    parts = Parts(poller, performer, journal, watchers)
+    work = LeaseWork(pair.name, servers, policy, config.watch.state_dir)
+    keeper = LeaseKeeper(work, journal, schedule_of(pair))
+    parts = Parts(poller, performer, journal, watchers, keeper=keeper)
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers)
 
 
@@ -108,6 +121,8 @@ class Daemon:
         with sole_actor(self.config.watch.state_dir), _signals(self.stop, self.reload):
             journal = Journal(self.config.watch.state_dir)
             journal.prune()
+            for pair in self.config.pair:
+                Backup(self.config.watch.state_dir, pair.name).prune(now())
             try:
                 while not self.stop.is_set():
                     await self._one_life(journal)
@@ -177,7 +192,7 @@ class Daemon:
         while not ended.is_set():
             await pair.loop.run_once()
             # After a pause longer than a beat (a suspended machine) rounds do not rush to catch up.
-            beat = max(beat + self.config.watch.interval, loop.time())
+            beat = max(beat + pair.loop.beat, loop.time())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(beat):
                     await ended.wait()

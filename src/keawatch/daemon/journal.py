@@ -12,11 +12,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from keawatch.core.model import Attempt, Pause
 from keawatch.core.plan import Plan
@@ -71,6 +71,7 @@ class OpenPlan:
     begun_at: datetime
     sent: tuple[str, ...]
     """Keys of the steps announced, in order; of the last one it is not known whether its command left."""
+    by: Literal["auto", "operator"] = "auto"
 
 
 class Journal:
@@ -121,11 +122,11 @@ class Journal:
             return None
         begun = _entry(row)
         sent = tuple(e.body["key"] for e in self.entries(pair, plan=begun.plan) if e.kind == "step")
-        return OpenPlan(plan_from(begun.body["plan"]), begun.at, sent)
+        return OpenPlan(plan_from(begun.body["plan"]), begun.at, sent, begun.body.get("by", "auto"))
 
     def pause(self, pair: str) -> Pause | None:
         """Return the pause in force, or None; one that has run out is not in force."""
-        body = self._setting(pair, "pause")
+        body = self.setting(pair, "pause")
         if body is None:
             return None
         until = datetime.fromisoformat(body["until"]) if body["until"] else None
@@ -135,18 +136,30 @@ class Journal:
 
     def set_pause(self, pair: str, pause: Pause | None) -> None:
         """Keep or lift a pause; it survives a restart."""
-        self._set(pair, "pause", None if pause is None else jsonable(pause))
+        self.set_setting(pair, "pause", None if pause is None else jsonable(pause))
         self.write(pair, "pause" if pause else "resume", pause)
 
     def acknowledged_at(self, pair: str) -> datetime | None:
         """Return when a person last acknowledged the breaker."""
-        body = self._setting(pair, "ack")
+        body = self.setting(pair, "ack")
         return datetime.fromisoformat(body["at"]) if body else None
 
     def acknowledge(self, pair: str, owner: str) -> None:
         """Close the breaker again."""
-        self._set(pair, "ack", {"at": self._clock().isoformat(), "owner": owner})
+        self.set_setting(pair, "ack", {"at": self._clock().isoformat(), "owner": owner})
         self.write(pair, "ack", {"owner": owner})
+
+    def setting(self, pair: str, name: str) -> dict[str, Any] | None:
+        """Return what was kept of *pair* under *name*, or None."""
+        with self._failing("read"):
+            row = self._db.execute("SELECT body FROM setting WHERE pair = ? AND name = ?", (pair, name)).fetchone()
+            return json.loads(row[0]) if row else None
+
+    def set_setting(self, pair: str, name: str, body: Any) -> None:
+        """Keep *body* of *pair* under *name*; raises JournalError."""
+        row = (pair, name, json.dumps(jsonable(body)))
+        with self._failing("written"):
+            self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", row)
 
     def prune(self) -> None:
         """Remove what is older than ``KEEP_DAYS`` or beyond ``KEEP_ENTRIES``."""
@@ -158,21 +171,30 @@ class Journal:
                 (KEEP_ENTRIES,),
             )
 
-    def _setting(self, pair: str, name: str) -> dict[str, Any] | None:
-        with self._failing("read"):
-            row = self._db.execute("SELECT body FROM setting WHERE pair = ? AND name = ?", (pair, name)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def _set(self, pair: str, name: str, body: Any) -> None:
-        with self._failing("written"):
-            self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", (pair, name, json.dumps(body)))
-
     @contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
         try:
             yield
         except (_sqlite().Error, OSError, ValueError, KeyError) as error:
             raise JournalError(_journal_sentence(self.path, verb, error)) from error
+
+
+def entries_in(path: Path, *, kind: str | None = None, limit: int = -1) -> list[Entry]:
+    """
+    Return the newest *limit* entries of a journal, oldest first, and leave the file as it is, also a copy without its WAL.
+
+    Raises JournalError when there is none at *path* that can be read.
+    """
+    sqlite = _sqlite()
+    # Without a WAL nothing is to be waited for, and SQLite need not make files beside a copy.
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    query = f"SELECT number, at, pair, kind, plan, body FROM entry WHERE {'kind = ?' if kind else '1'} ORDER BY number DESC LIMIT ?"  # noqa: S608
+    try:
+        with closing(sqlite.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as db:
+            rows = db.execute(query, (*([kind] if kind else []), limit)).fetchall()
+        return [_entry(row) for row in reversed(rows)]
+    except (sqlite.Error, OSError, TypeError, ValueError) as error:
+        raise JournalError(f"{path} can't be read as a journal ({error})") from error
 
 
 def _journal_sentence(path: Path, verb: str, error: Exception) -> str:

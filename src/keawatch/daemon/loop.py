@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from keawatch.core.codes import Severity
-from keawatch.core.decision import Decision, decide
-from keawatch.core.model import Attempt, History, Pause, Snapshot
+from keawatch.core.decision import Decision, Guard, Withheld, decide
+from keawatch.core.facts import facts_of
+from keawatch.core.model import Attempt, ConfigApart, History, Pause, Snapshot
 from keawatch.core.plan import Plan, Step
-from keawatch.core.policy import Policy, Strategy
+from keawatch.core.policy import Autonomy, Policy, Strategy
+from keawatch.core.rejoin import QUICK, under_way
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
-from keawatch.daemon.performer import Performer, PlanOutcome, PlanRefusedError, StepReport
+from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.performer import APART, Performer, PlanOutcome, PlanRefusedError, StepReport
 from keawatch.daemon.poller import Poller
+from keawatch.daemon.record import recorded
 from keawatch.errors import JournalError, KeawatchError
+from keawatch.leases.compare import Progress, nobody
+from keawatch.leases.undo import Undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class PairView:
     """The plan that is being carried out."""
     trouble: str | None = None
     """Why keawatch itself can't act, such as a journal that can't be written."""
+    upkeep: dict[str, Any] | None = None
+    """The last upkeep that ended well."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -77,6 +86,12 @@ class Parts:
     watchers: tuple[Watcher, ...] = ()
     clock: Clock = now
     decide: Callable[..., Decision] = field(default=decide)
+    keeper: LeaseKeeper | None = None
+
+
+REST_AFTER_UNDO = timedelta(hours=1)
+
+_RECONCILES = frozenset({"reconcile", "resync", "gate", "upkeep"})
 
 
 class PairLoop:
@@ -87,9 +102,13 @@ class PairLoop:
         self.service = service
         self.policy = policy
         self.view: PairView | None = None
+        self.on_comparing: Progress = nobody
+        self.on_working: Progress = nobody
+        """Told how far a comparison and a reconcile are, for whoever waits at a terminal."""
         self._parts = parts
         self._history = History()
         self._under_way: asyncio.Task[PlanOutcome] | None = None
+        self._undoing: asyncio.Task[tuple[str | None, Undone]] | None = None
         self._plan: Plan | None = None
         self._trouble: str | None = None
         self._refused: str | None = None
@@ -98,6 +117,10 @@ class PairLoop:
         """An error inside keawatch: nothing is begun until it is started anew."""
         self._told: tuple[object, ...] = ()
         parts.performer.progress = self._progress
+        parts.performer.working = self._working
+        parts.performer.newest = lambda: self._history.newest if self._history.snapshots else None
+        if parts.keeper:
+            parts.performer.leases, parts.performer.cap = parts.keeper.work, policy.reconcile_cap
 
     async def start(self, *, take_up: bool = True) -> None:
         """Read back what must survive a restart, and take up the plan that the last keawatch did not survive."""
@@ -107,9 +130,15 @@ class PairLoop:
             attempts=_settled(journal.attempts(self.name), left.plan.id if left else None),
             pause=journal.pause(self.name),
             acknowledged_at=journal.acknowledged_at(self.name),
+            config_apart=self._config_apart(),
         )
+        if self._parts.keeper:
+            self._history = self._parts.keeper.start(self._history)
         await self._parts.poller.first_facts(within=10.0)
         if left:
+            # Its work on leases must know who is primary.
+            self._history = self._history.seen(await self._parts.poller.poll())
+            self._know()
             self._plan = left.plan
             self._under_way = asyncio.create_task(self._parts.performer.take_up(left), name=f"take up {left.plan.id}")
 
@@ -118,15 +147,56 @@ class PairLoop:
         began = self._parts.clock()
         snapshot = await self._parts.poller.poll()
         self._history = self._history.seen(snapshot)
+        self._know()
         decision = self._parts.decide(self._history, self.policy)
         self._history = replace(self._history, diagnosed=decision.diagnosed)
         self.view = self._make_view(decision, (self._parts.clock() - began).total_seconds())
         return self.view
 
+    def _config_apart(self) -> ConfigApart | None:
+        """Return which server runs with another configuration than the one on its disk, as far as keawatch did it."""
+        body = self._parts.journal.setting(self.name, APART)
+        return ConfigApart(body["server"], body["plan"], datetime.fromisoformat(body["since"])) if body else None
+
+    def _mind_config(self) -> None:
+        """Forget a configuration that is kept for a server that has read its own from disk again."""
+        apart = self._history.config_apart
+        if apart is None or self.busy:
+            return
+        seen = self._history.newest.of(apart.server)
+        ha, reload = seen.facts.ha, seen.status.reload if seen.status else None
+        since = (self._history.now - apart.since).total_seconds()
+        # What is known of its configuration may be older than the healing; that it has read it again since, Kea tells itself.
+        if ha is not None and ha.sync_leases and reload is not None and reload + 2.0 < since:
+            self._parts.performer.forget_config(apart.plan)
+            self._history = replace(self._history, config_apart=None)
+
+    def _know(self) -> None:
+        """Let whoever works on leases know what is known now."""
+        if self._parts.keeper:
+            self._parts.keeper.work.history = self._history
+
+    async def compare(self, why: str) -> PairView:
+        """Compare the lease databases now and decide on what was found; raises KeaError when one can't be read."""
+        keeper = self._keeper()
+        self._history = await keeper.compare_now(self._history, why, self.on_comparing)
+        return await self.look()
+
+    def _keeper(self) -> LeaseKeeper:
+        if self._parts.keeper is None:
+            raise KeawatchError("this pair was opened for looking only")
+        return self._parts.keeper
+
     async def run_once(self) -> PairView:
         """Go round once; never raises for anything a server, the network or the journal does."""
         self._collect_outcome()
+        keeper = self._parts.keeper
+        if keeper:
+            self._history = keeper.tick(self._history, self.policy, busy=self.busy)
         view = await self.look()
+        if keeper:
+            self._history = keeper.decided(self._history, view.decision)
+        self._mind_config()
         self._tell_change(view.decision)
         if view.decision.act and view.decision.plan and not (self._trouble or self._broken or self.busy):
             self.begin(view.decision.plan, by="auto")
@@ -141,7 +211,7 @@ class PairLoop:
 
     def begin(self, plan: Plan, *, by: Literal["auto", "operator"]) -> asyncio.Task[PlanOutcome]:
         """Begin to carry *plan* out beside the rounds; raises KeawatchError when another is under way."""
-        if self._under_way and not self._under_way.done():
+        if self.busy:
             raise KeawatchError(f"a plan is under way for {self.name}; wait for it to end")
         self._plan, self._refused = plan, None
         self._under_way = asyncio.create_task(self._parts.performer.perform(plan, by=by), name=f"perform {plan.id}")
@@ -154,6 +224,16 @@ class PairLoop:
         policy = replace(self.policy, strategies=(strategy,)) if strategy else self.policy
         return self._parts.decide(self._history, policy, by_operator=True)
 
+    def plan_to_reconcile(self) -> Decision:
+        """Return what a person who asks for the leases to be reconciled would get; its plan is None if it is another's turn."""
+        decision = self.plan_for_operator()
+        if decision.plan is None or decision.plan.strategy in _RECONCILES:
+            return decision
+        held = Withheld(
+            Guard.NOT_TOGETHER, "reconcile", f"{decision.plan.strategy} comes first: {decision.diagnosis.sentence}"
+        )
+        return replace(decision, plan=None, withheld=(held,))
+
     def set_pause(self, pause: Pause | None) -> None:
         """Pause or resume; raises JournalError."""
         self._parts.journal.set_pause(self.name, pause)
@@ -164,16 +244,47 @@ class PairLoop:
         self._parts.journal.acknowledge(self.name, owner)
         self._history = replace(self._history, acknowledged_at=self._parts.clock())
 
+    async def undo(self, run_id: str) -> tuple[str | None, Undone]:
+        """Put back what a run changed, while nothing else is done to the pair; raises KeawatchError."""
+        work = self._keeper().work
+        if self.busy:
+            raise KeawatchError(f"a plan is under way for {self.name}; wait for it to end")
+        self._know()
+        task = self._undoing = asyncio.create_task(work.undo(run_id), name=f"undo {run_id}")
+        run, undone = await asyncio.shield(task)
+        body = {"undone": run_id, "run": run, "restored": undone.restored, "left": undone.left[:100]}
+        self._parts.journal.write(self.name, "undo", body)
+        self._rest_after(run_id)
+        return run, undone
+
+    def _rest_after(self, run_id: str) -> None:
+        """Pause after an undo, or what a person has just undone would be done again within the minute."""
+        moment = self._parts.clock()
+        if self.policy.autonomy is Autonomy.AUTO and not (self._history.pause and self._history.pause.until is None):
+            self.set_pause(Pause(moment, moment + REST_AFTER_UNDO, f"{run_id} was undone", "keawatch undo"))
+
     async def stop(self) -> None:
         """End cleanly: a plan under way is ended at its next place of rest."""
         self._parts.performer.stopping.set()
+        if self._undoing:
+            await asyncio.wait([self._undoing])
+        if self._parts.keeper:
+            await self._parts.keeper.aclose()
         await self.finish_left_over()
         await self._parts.poller.aclose()
 
     @property
+    def beat(self) -> float:
+        """Return how many seconds after the last round the next one should begin."""
+        watched = self.policy.autonomy is Autonomy.AUTO and self.policy.shorten_rejoin
+        if watched and self._history.snapshots and under_way(facts_of(self._history, self.policy)):
+            return min(QUICK, self.policy.interval)
+        return self.policy.interval
+
+    @property
     def busy(self) -> bool:
-        """Return whether a plan is under way."""
-        return self._under_way is not None and not self._under_way.done()
+        """Return whether a plan or an undo is under way."""
+        return any(task is not None and not task.done() for task in (self._under_way, self._undoing))
 
     def _collect_outcome(self) -> None:
         task = self._under_way
@@ -199,6 +310,10 @@ class PairLoop:
 
     def _note_outcome(self, outcome: PlanOutcome) -> None:
         self._close_attempt(outcome.result, outcome.ended_at, outcome.plan.id)
+        if self._parts.keeper:
+            self._history = self._parts.keeper.take(self._history, outcome)
+        with suppress(JournalError):  # The next round says that the journal is lost.
+            self._history = replace(self._history, config_apart=self._config_apart())
         if self.view:
             self.view = replace(self.view, outcome=outcome, step=None)
             self._each("ended", self.view, outcome)
@@ -225,12 +340,14 @@ class PairLoop:
             outcome=before.outcome if before else None,
             under_way=self._plan if self.busy else None,
             trouble=self._said_trouble(decision),
+            upkeep=self._parts.keeper.last_upkeep if self._parts.keeper else None,
         )
 
     def _said_trouble(self, decision: Decision) -> str | None:
         if decision.diagnosis.severity is Severity.OK:
             self._refused = None
-        return self._broken or self._trouble or self._refused
+        keeper = self._parts.keeper
+        return self._broken or self._trouble or self._refused or (keeper.trouble if keeper else None)
 
     def _tell_change(self, decision: Decision) -> None:
         """Write down and tell a decision that is another one; seconds passing are no news."""
@@ -245,7 +362,7 @@ class PairLoop:
             return
         news, self._told = told != self._told, told
         try:
-            body = {"decision": decision, "snapshot": self._history.newest}
+            body = {"decision": decision, **recorded(self.view.history, self.view.policy)}
             self._parts.journal.write(self.name, "diagnosis", body)
             self._trouble = None
         except JournalError as error:
@@ -261,6 +378,11 @@ class PairLoop:
             self.view = replace(self.view, step=step.title)
         for watcher in self._parts.watchers:
             watcher.stepped(self.view, step, report)
+
+    def _working(self, what: str, done: int, of: int | None) -> None:
+        self.on_working(what, done, of)
+        if self.view:
+            self.view = replace(self.view, step=f"{what}: {done}" + (f" of {of}" if of else ""))
 
     def _each(self, method: str, *arguments: object) -> None:
         for watcher in self._parts.watchers:

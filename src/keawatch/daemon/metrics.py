@@ -11,12 +11,14 @@ import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from keawatch import __version__
 from keawatch.core.codes import Code, Severity
+from keawatch.core.comparison import Comparison, Kind
 from keawatch.core.facts import role_of
 from keawatch.core.model import HaConfig, HaState, Mode, NoAnswer, Observation, PartnerView, Role, Silence
 from keawatch.core.plan import Command, Step
@@ -113,6 +115,7 @@ class Metrics(Watcher, Collector):
         self._restarts = Tally("keawatch_server_restarts", "Times a server was seen with another process id.", SERVER)
         self._healings = Tally("keawatch_healings", "Plans that have ended.", (*PAIR, "code", "trigger", "result"))
         self._pauses = Tally("keawatch_healing_service_pause_seconds", "Seconds without service during plans.", PAIR)
+        self._changed = Tally("keawatch_leases_changed", "Leases written or deleted by plans.", (*PAIR, "action"))
         self._commands = Tally("keawatch_commands", "Commands sent by plans.", (*SERVER, "command", "result"))
         self.registry.register(self)
 
@@ -143,6 +146,9 @@ class Metrics(Watcher, Collector):
         """Add up what a plan has cost."""
         self._show(view)
         self._pauses.add(_of(view), outcome.measured_pause)
+        for report in outcome.steps:
+            for action in ("written", "deleted") if report.leases else ():
+                self._changed.add((*_of(view), action), float((report.leases or {})[action]))
 
     def _show(self, view: PairView) -> None:
         if view.name in self._views:
@@ -153,10 +159,16 @@ class Metrics(Watcher, Collector):
         pair = _of(view)
         self._ended[view.name] = frozenset(attempt.plan_id for attempt in view.history.attempts if attempt.result)
         self._pauses.add(pair, 0.0)
+        for action in ("written", "deleted"):
+            self._changed.add((*pair, action), 0.0)
         for code in REMEDIES:
             for trigger in ("auto", "operator"):
                 for result in RESULTS:
                     self._healings.add((*pair, code, trigger, result), 0.0)
+        self._begin_servers(view)
+
+    def _begin_servers(self, view: PairView) -> None:
+        pair = _of(view)
         for seen in view.snapshot:
             self._restarts.add((*pair, seen.server), 0.0)
             for reason in NoAnswer:
@@ -196,8 +208,8 @@ class Metrics(Watcher, Collector):
 
     @property
     def _tallies(self) -> tuple[Tally | Spread, ...]:
-        counters = (self._errors, self._transitions, self._restarts, self._healings, self._pauses, self._commands)
-        return (self._polls, self._loops, *counters)
+        counters = (self._errors, self._transitions, self._restarts, self._healings, self._pauses)
+        return (self._polls, self._loops, *counters, self._commands, self._changed)
 
     # --- asked by Prometheus
 
@@ -251,10 +263,23 @@ def _severities(code: Code) -> tuple[Severity, ...]:
     match code:
         case Code.OK:
             return (Severity.OK,)
-        case Code.SETTLING | Code.IN_MAINTENANCE:
+        case Code.SETTLING | Code.IN_MAINTENANCE | Code.GATE_HELD | Code.ADDRESS_TWICE:
             return (Severity.INFO, Severity.WARNING, Severity.CRITICAL)
         case _:
             return (Severity.WARNING, Severity.CRITICAL)
+
+
+def _lease_differences(view: PairView) -> Iterable[Sample]:
+    comparison = view.history.comparison
+    return [((kind.value,), float(comparison.counts.get(kind, 0))) for kind in Kind] if comparison else []
+
+
+def _of_comparison(view: PairView, value: Callable[[Comparison], float]) -> Iterable[Sample]:
+    return _just(value(view.history.comparison) if view.history.comparison else None)
+
+
+def _upkeep(view: PairView) -> Iterable[Sample]:
+    return _just(datetime.fromisoformat(view.upkeep["at"]).timestamp() if view.upkeep else None)
 
 
 def _diagnosis_since(view: PairView) -> Iterable[Sample]:
@@ -322,6 +347,42 @@ PAIR_GAUGES: tuple[tuple[str, str, Labels, OfPair], ...] = (
         (),
         lambda view: _just(view.trouble is not None),
     ),
+    (
+        "keawatch_lease_differences",
+        "Leases about which the servers differed at the last full comparison.",
+        ("kind",),
+        _lease_differences,
+    ),
+    (
+        "keawatch_lease_comparison_timestamp_seconds",
+        "When the databases were last compared.",
+        (),
+        lambda view: _of_comparison(view, lambda comparison: comparison.at.timestamp()),
+    ),
+    (
+        "keawatch_lease_comparison_duration_seconds",
+        "How long that took.",
+        (),
+        lambda view: _of_comparison(view, lambda comparison: comparison.seconds),
+    ),
+    (
+        "keawatch_lease_comparison_suspicious",
+        "1 when a database looks as if it had lost leases; nothing is changed then.",
+        (),
+        lambda view: _of_comparison(view, lambda comparison: float(comparison.suspicious is not None)),
+    ),
+    (
+        "keawatch_addresses_with_two_owners",
+        "Addresses that two clients were given, until the losing client's lease runs out.",
+        (),
+        lambda view: _just(sum(rival.until > view.history.now for rival in view.history.rivals)),
+    ),
+    (
+        "keawatch_upkeep_last_success_timestamp_seconds",
+        "When the scheduled reclaim, compare and reconcile last ended well.",
+        (),
+        _upkeep,
+    ),
     ("keawatch_journal_ok", "1 while the journal can be written.", (), lambda view: _just(_journal_ok(view))),
     (
         "keawatch_last_loop_timestamp_seconds",
@@ -333,6 +394,11 @@ PAIR_GAUGES: tuple[tuple[str, str, Labels, OfPair], ...] = (
 
 
 # --- what is read of a server
+
+
+def _leases_compared(view: PairView, seen: Observation) -> Iterable[Sample]:
+    comparison = view.history.comparison
+    return _just(comparison.compared.get(seen.server) if comparison else None)
 
 
 def _server_info(view: PairView, seen: Observation) -> Iterable[Sample]:
@@ -393,6 +459,7 @@ def _status(value: Callable[[Observation], float | None]) -> OfServer:
 
 SERVER_GAUGES: tuple[tuple[str, str, Labels, OfServer], ...] = (
     ("keawatch_server_info", "The server as it tells of itself.", ("role", "kea_version"), _server_info),
+    ("keawatch_leases_compared", "Leases read at the last full comparison.", (), _leases_compared),
     ("keawatch_up", "1 when the last poll was answered.", (), lambda _, seen: _just(seen.status is not None)),
     (
         "keawatch_last_poll_timestamp_seconds",

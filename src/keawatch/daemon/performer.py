@@ -11,21 +11,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from keawatch.core.comparison import Comparison
 from keawatch.core.model import Observation, Snapshot
-from keawatch.core.plan import Condition, ConfigVariant, Order, Plan, Step, unmet
+from keawatch.core.plan import Command, Condition, ConfigVariant, Order, Plan, Step, Work, unmet
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
+from keawatch.daemon.leasework import Reconciled
 from keawatch.daemon.vault import Vault
-from keawatch.errors import JournalError, KeaCommandError, KeaError, KeaForbiddenError
+from keawatch.errors import JournalError, KeaCommandError, KeaError, KeaForbiddenError, KeawatchError
 from keawatch.kea.protocol import Reply
-from keawatch.kea.reconfigure import aside, recorded
+from keawatch.kea.reconfigure import aside, recorded, rejoining
+from keawatch.leases.reconcile import Limits
 
 LOOK_DEADLINE = 5.0
 """Seconds one server has to answer when a step looks at it."""
+
+APART = "config_apart"
+"""Under which the journal keeps what server runs with another configuration than the one on its disk."""
 
 COMMAND_DEADLINE = 20.0
 """Seconds one command has: ``ha-maintenance-start`` blocks for up to 10 s when the partner's host is silent."""
@@ -48,6 +54,19 @@ class Server(Protocol):
         """Ask for something that changes nothing; raises KeaError."""
 
 
+class Leases(Protocol):
+    """What a plan needs for work on leases (``leasework.LeaseWork``)."""
+
+    done: Reconciled | None
+    """What the last reconcile did, also when it was cut off."""
+
+    async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Progressing) -> Reconciled:
+        """Bring both databases together; raises KeawatchError."""
+
+
+Progressing = Callable[[str, int, int | None], None]
+
+
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """What became of one step."""
@@ -59,6 +78,8 @@ class StepReport:
     reply: str | None = None
     seconds: float = 0.0
     seen: str | None = None
+    leases: Mapping[str, Any] | None = None
+    """What work on leases did (``Reconciled.as_json``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,8 @@ class PlanOutcome:
     ended_at: datetime
     measured_pause: float
     """Seconds in which nobody was seen serving: from the last look with service to the next one with it, added up."""
+    comparisons: tuple[Comparison, ...] = ()
+    """The lease databases as its work found them and as it left them."""
 
 
 class ServiceMeter:
@@ -82,6 +105,10 @@ class ServiceMeter:
         self.seconds = 0.0
         self._served_at: datetime | None = None
         self._dark = False
+
+    def suppose_dark(self) -> None:
+        """Count the time from the last look with service to the next one with it, whatever is seen between."""
+        self._dark = True
 
     def look(self, snapshot: Snapshot) -> None:
         """Take one look into account."""
@@ -119,6 +146,17 @@ class _Run:
     sent: bool = False
     """Whether any command that changes something has left, or may have."""
 
+    by: Literal["auto", "operator"] = "auto"
+
+    leases: Reconciled | None = None
+    """What work on leases has done, once it ended."""
+
+    work_began: datetime | None = None
+    stopped_work: str | None = None
+    """Why work was stopped before its end."""
+    doubted_at: datetime | None = None
+    """The look at which work under way had lost its ground."""
+
     def register(self, step: Step) -> None:
         """Note what a step that is about to be sent will need undone."""
         self.sent = True
@@ -129,6 +167,10 @@ class _Run:
         """Note what a step that was done has put back."""
         if step.order in self.to_undo:
             self.to_undo.remove(step.order)
+        if step.order and step.order.config is ConfigVariant.REJOIN:
+            # It is back with all it had but one word. To put that back too would restart it with Kea's own sync, whose pause
+            # nobody announced; CONFIG_DRIFT tells of it.
+            self.to_undo = [order for order in self.to_undo if order.server != step.order.server or not order.config]
 
     def before(self, step: Step, snapshot: Snapshot) -> None:
         """Note how the pair is before *step*."""
@@ -150,6 +192,23 @@ def _silent(_: Plan, __: Step, ___: StepReport | None) -> None:
     """Show nothing."""
 
 
+def _idle(_: str, __: int, ___: int | None) -> None:
+    """Show nothing."""
+
+
+_MADE: Mapping[ConfigVariant, Callable[[Any, str], dict[str, Any]]] = {
+    ConfigVariant.RECORDED: lambda kept, _: recorded(kept),
+    ConfigVariant.ASIDE: aside,
+    ConfigVariant.REJOIN: rejoining,
+}
+
+_AFTER_WORK = 5.0
+"""Seconds within which what must hold after work must hold."""
+
+_WORK_LOOK = 0.25
+"""Seconds between two looks whether work may go on."""
+
+
 class Performer:
     """Carries out the plans of one pair."""
 
@@ -159,6 +218,14 @@ class Performer:
         self.pair = pair
         self.stopping = asyncio.Event()
         self.progress: Progress = _silent
+        self.working: Progressing = _idle
+        """Told how far work on leases is."""
+        self.newest: Callable[[], Snapshot | None] = lambda: None
+        """Gives the pair as the rounds beside the plan see it, so that long work stops when its ground is gone."""
+        self.leases: Leases | None = None
+        """Does work on leases; without it no plan that has any can be carried out."""
+        self.cap = 0.05
+        """What such work may change at a risk, as a part of the database, when no person has agreed."""
         self._servers = {server.name: server for server in servers}
         self._journal = journal
         self._vault = vault
@@ -167,7 +234,7 @@ class Performer:
 
     async def perform(self, plan: Plan, *, by: Literal["auto", "operator"] = "auto") -> PlanOutcome:
         """Carry *plan* out; raises JournalError when that could not be written down, and then nothing was sent."""
-        run = _Run(plan, self._clock())
+        run = _Run(plan, self._clock(), by=by)
         await self._record_configs(plan)
         try:
             self._journal.write(self.pair, "plan", {"plan": plan, "by": by}, plan=plan.id)
@@ -178,7 +245,7 @@ class Performer:
 
     async def take_up(self, left: OpenPlan) -> PlanOutcome:
         """Finish a plan that keawatch did not survive, from the step last written down; or undo it."""
-        run = _Run(left.plan, left.begun_at)
+        run = _Run(left.plan, left.begun_at, by=left.by)
         keys = [step.key for step in left.plan.steps]
         first = max((keys.index(key) for key in left.sent if key in keys), default=0)
         for step in left.plan.steps[:first]:
@@ -202,13 +269,20 @@ class Performer:
 
     def _end(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
         pause = round(run.meter.seconds, 3)
-        outcome = PlanOutcome(run.plan, result, reason, tuple(run.reports), run.started_at, self._clock(), pause)
+        compared = run.leases.comparisons if run.leases else ()
+        steps = tuple(run.reports)
+        outcome = PlanOutcome(run.plan, result, reason, steps, run.started_at, self._clock(), pause, compared)
         body = {"result": result, "reason": reason, "measured_pause": pause}
         with suppress(
             JournalError
         ):  # The next start finds the plan open and takes it up: every step is skipped by then.
             self._journal.write(self.pair, "end", body, plan=run.plan.id)
-        if not run.to_undo or result == "ok":
+        apart: Mapping[str, Any] = {}
+        with suppress(
+            JournalError
+        ):  # Commands have left by now: a journal that is lost must not hide what came of them.
+            apart = self._journal.setting(self.pair, APART) or {}
+        if (not run.to_undo or result == "ok") and apart.get("plan") != run.plan.id:
             self._vault.forget(run.plan.id)
         return outcome
 
@@ -227,7 +301,7 @@ class Performer:
             snapshot = await self._look(run, _servers_of(step))
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
-        reply = await self._send(run, step)
+        reply = await (self._work(run, step) if step.work else self._send(run, step))
         report = await self._await_after(run, step, reply)
         self._report(run, step, report)
         if report.result == "done" and not isinstance(reply, KeaError):
@@ -253,12 +327,85 @@ class Performer:
         if step.order is None:
             return None
         arguments = self._arguments(run.plan, step.order)
+        told = ", then ".join(str(order) for order in (step.order, *step.then))
         try:
-            self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.order)}, plan=run.plan.id)
+            self._journal.write(self.pair, "step", {"key": step.key, "order": told}, plan=run.plan.id)
         except JournalError as error:
             raise _GivenUp(str(error)) from error
         run.register(step)
+        if step.then:
+            return await self._burst(run, step, step.order, arguments)
         return await self._order(step.order, arguments)
+
+    async def _burst(self, run: _Run, step: Step, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
+        """Send orders one right behind the other; what is between two looks with service around them counts as pause."""
+        # The journal has been written by now: nothing that could take long lies between this look and the first one after.
+        await self._look(run, frozenset({order.server}))
+        run.meter.suppose_dark()
+        reply = await self._order(order, arguments)
+        heard = [str(reply)]
+        for follower in step.then:
+            if isinstance(reply, KeaError):
+                return reply
+            answer = await self._order(follower, self._arguments(run.plan, follower))
+            heard.append(str(answer))
+        return "; ".join(heard)
+
+    async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
+        """Have the work of *step* done, for as long as what must hold before it holds."""
+        if self.leases is None:
+            raise _GivenUp(f"there is nobody here to {step.work}")
+        try:
+            self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
+        except JournalError as error:
+            raise _GivenUp(str(error)) from error
+        run.work_began = self._clock()
+        limits = self._limits(run, step)
+        work = asyncio.create_task(self.leases.reconcile(run.plan.id, run.plan.summary, limits, self.working))
+        try:
+            while not (await asyncio.wait([work], timeout=_WORK_LOOK))[0]:
+                self._check_work(run, step, run.work_began)
+            return _left_over(work.result(), step, run.plan) or str(work.result())
+        except KeawatchError as error:
+            return error
+        except _GivenUp as given_up:
+            if not step.required:
+                return KeawatchError(str(given_up))
+            run.stopped_work = str(given_up)
+            raise
+        finally:
+            # A change that is cut off stands in the backup already, and whether it arrived is read the next time.
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            run.leases = self.leases.done
+            self._report_stopped(run, step)
+
+    def _limits(self, run: _Run, step: Step) -> Limits:
+        """Return what work may do: a person who has agreed is bound by no cap, and catching up is one pass."""
+        person = run.by == "operator"
+        limits = Limits(cap=None if person else self.cap, spare=person)
+        return replace(limits, passes=1) if step.work is Work.CATCH_UP else limits
+
+    def _report_stopped(self, run: _Run, step: Step) -> None:
+        if run.stopped_work is None:
+            return
+        done = run.leases.as_json() if run.leases else None
+        report = StepReport(step.key, step.title, str(step.work), "stopped", seen=run.stopped_work, leases=done)
+        self._report(run, step, report)
+
+    def _check_work(self, run: _Run, step: Step, began: datetime) -> None:
+        """Raise when work under way must stop."""
+        self._pause_here(run)
+        snapshot = self.newest()
+        reasons = run.unmet(step.before, snapshot) if snapshot else []
+        if reasons and snapshot and run.doubted_at in {None, snapshot.taken_at}:
+            run.doubted_at = snapshot.taken_at  # One lost poll is no reason: the next look decides.
+            return
+        run.doubted_at = None
+        if not reasons and (self._clock() - began).total_seconds() > step.deadline:
+            reasons = [f"it takes longer than {step.deadline:.0f} s"]
+        if reasons:
+            raise _GivenUp(f"«{step.title}» was stopped: {'; '.join(reasons)}")
 
     async def _order(self, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
         server = self._servers[order.server]
@@ -271,38 +418,42 @@ class Performer:
     def _arguments(self, plan: Plan, order: Order) -> Mapping[str, Any] | None:
         if order.config is None:
             return dict(order.arguments) or None
-        kept = self._vault.recall(plan.id, order.server)
+        kept = self._vault.recall(order.kept_by or plan.id, order.server)
         if kept is None:
             raise _GivenUp(
                 f"the recorded configuration of {order.server} is lost; restart {order.server} so that it reads its own from disk"
             )
         try:
-            return aside(kept, order.server) if order.config is ConfigVariant.ASIDE else recorded(kept)
+            return _MADE[order.config](kept, order.server)
         except KeaError as error:
             raise _GivenUp(str(error)) from error
 
-    async def _await_after(self, run: _Run, step: Step, reply: str | KeaError | None) -> StepReport:
+    async def _await_after(self, run: _Run, step: Step, reply: str | KeawatchError | None) -> StepReport:
         """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
-        order = str(step.order) if step.order else None
+        began = (run.work_began if step.work else None) or self._clock()
+        leases = run.leases.as_json() if step.work and run.leases else None
+        order = str(step.order or step.work) if step.order or step.work else None
         text = str(reply) if reply is not None else None
-        if self._is_final(step, reply):
-            return StepReport(step.key, step.title, order, "refused", text)
-        began = self._clock()
+        # What work leaves behind is there when it ends.
+        until = self._clock() + timedelta(seconds=_AFTER_WORK if step.work else step.deadline)
+        final = self._is_final(step, reply)
         while True:
-            snapshot = await self._look(run, _servers_of(step))
-            reasons = run.unmet(step.after, snapshot)
+            reasons = [] if final else run.unmet(step.after, await self._look(run, _servers_of(step)))
             seconds = round((self._clock() - began).total_seconds(), 3)
-            if not reasons:
-                return StepReport(step.key, step.title, order, "done", text, seconds)
-            if seconds > step.deadline:
-                return StepReport(step.key, step.title, order, "unmet", text, seconds, "; ".join(reasons))
+            late = bool(reasons) and self._clock() > until
+            if final or late or not reasons:
+                result: Literal["refused", "unmet", "done"] = "refused" if final else "unmet" if late else "done"
+                seen = "; ".join(reasons) or None
+                return StepReport(step.key, step.title, order, result, text, seconds, seen, leases)
             if step.order is None:
                 self._pause_here(run)
             await asyncio.sleep(min(0.5, 0.01 + seconds / 10))
 
     @staticmethod
-    def _is_final(step: Step, reply: str | KeaError | None) -> bool:
+    def _is_final(step: Step, reply: str | KeawatchError | None) -> bool:
         """Return whether *reply* alone ends the step."""
+        if step.work:
+            return isinstance(reply, KeawatchError)
         if step.order is None or not isinstance(reply, KeaError) or step.may_refuse:
             return False
         refused = isinstance(reply, KeaCommandError | KeaForbiddenError)
@@ -316,7 +467,31 @@ class Performer:
         except JournalError as error:
             if step.order is None and report.result == "done":
                 raise _GivenUp(str(error)) from error
+        self._note_config(run, step, report)
         self.progress(run.plan, step, report)
+
+    def _note_config(self, run: _Run, step: Step, report: StepReport) -> None:
+        """Keep in mind which server runs with another configuration than the one on its disk."""
+        order = step.order
+        if order is None or order.command is not Command.CONFIG_SET or report.result not in {"done", "unmet"}:
+            return
+        if order.config is ConfigVariant.REJOIN:
+            kept = self._vault.recall(run.plan.id, order.server) or {}
+            if kept and rejoining(kept, order.server) != recorded(kept):
+                self._set_apart({"server": order.server, "plan": run.plan.id, "since": self._clock()})
+        elif order.config is ConfigVariant.RECORDED and order.kept_by:
+            # Without it this is what ran before this very plan, which may have been apart already.
+            self._set_apart(None)
+            self._vault.forget(order.kept_by)
+
+    def forget_config(self, plan_id: str) -> None:
+        """Forget a configuration that was kept: its server has read its own from disk again."""
+        self._set_apart(None)
+        self._vault.forget(plan_id)
+
+    def _set_apart(self, body: Mapping[str, Any] | None) -> None:
+        with suppress(JournalError):  # The configuration itself tells as well; here is only said whose doing it is.
+            self._journal.set_setting(self.pair, APART, body)
 
     async def _look(self, run: _Run | None, names: frozenset[str]) -> Snapshot:
         """Return both servers, those of *names* asked now and the others as last seen."""
@@ -331,7 +506,7 @@ class Performer:
 
     async def _record_configs(self, plan: Plan) -> None:
         """Keep the running configuration of every server that the plan will reconfigure."""
-        for name in sorted({order.server for order in plan.orders if order.config}):
+        for name in sorted({order.server for order in plan.orders if order.config and order.kept_by is None}):
             try:
                 reply = await self._servers[name].read("config-get", None, deadline=COMMAND_DEADLINE)
             except KeaError as error:
@@ -374,6 +549,23 @@ class Performer:
         if order in run.to_undo:
             run.to_undo.remove(order)
         return None
+
+
+def _left_over(done: Reconciled, step: Step, plan: Plan) -> KeawatchError | None:
+    """Return why work that went to its end did not reach its goal; None if it did."""
+    account = done.account
+    if account.refused:
+        refusal = account.refused[0]
+        return KeawatchError(
+            f"{done}; {len(account.refused)} leases were refused, {refusal.change.address} on {refusal.change.server} "
+            f"because: {refusal.reason}"
+        )
+    if account.held_back:
+        # What is left needs a person; the databases are told as they are, and only a gate stays shut for it.
+        return KeawatchError(str(done)) if plan.strategy == "gate" else None
+    if account.comparison and account.comparison.differences and step.work is not Work.CATCH_UP:
+        return KeawatchError(f"{done}: they change faster than they are mended; it is tried again")
+    return None
 
 
 class PlanRefusedError(KeaError):

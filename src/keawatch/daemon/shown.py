@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from keawatch.core.codes import Diagnosis
+from keawatch.core.comparison import Comparison, Fate, Kind
 from keawatch.core.decision import Decision
 from keawatch.core.facts import role_of
 from keawatch.core.model import Attempt, Observation, Pause, ServerStatus, Silence, Snapshot
@@ -19,6 +20,8 @@ from keawatch.daemon.journal import Entry
 from keawatch.daemon.jsonable import jsonable
 from keawatch.daemon.loop import PairView
 from keawatch.daemon.performer import PlanOutcome
+from keawatch.daemon.record import LOOKED_AT
+from keawatch.leases.undo import Undone
 
 Json = dict[str, Any]
 
@@ -45,8 +48,24 @@ def pair(view: PairView) -> Json:
         "paused": paused(pause_in_force(view)),
         "last_outcome": outcome(view.outcome) if view.outcome else None,
         "trouble": view.trouble,
+        "leases": _leases(view),
         "seen_at": jsonable(view.snapshot.taken_at),
         "servers": [_server(view.snapshot, observation) for observation in view.snapshot],
+    }
+
+
+def _leases(view: PairView) -> Json:
+    """Return what is known of the two databases."""
+    history = view.history
+    comparison = diff(view.name, history.comparison) if history.comparison else None
+    if comparison:
+        comparison["rivals"] = len(comparison["rivals"])
+    return {
+        "comparison": comparison,
+        "comparing": history.comparing,
+        "upkeep_due": jsonable(history.upkeep_due),
+        "upkeep": view.upkeep,
+        "rivals": jsonable(history.rivals),
     }
 
 
@@ -68,10 +87,62 @@ def outcome(ended: PlanOutcome) -> Json:
         "measured_pause": ended.measured_pause,
         "started_at": jsonable(ended.started_at),
         "ended_at": jsonable(ended.ended_at),
-        # No plan of this version writes or deletes leases itself, and so there is nothing to undo.
+        **_leases_changed(ended),
+    }
+
+
+def _leases_changed(ended: PlanOutcome) -> Json:
+    """Return what a plan's work on leases did; a plan has at most one such step."""
+    done = next((report.leases for report in ended.steps if report.leases), {})
+    return {"written": done.get("written", 0), "deleted": done.get("deleted", 0), "run": done.get("run")}
+
+
+def nothing_done(reason: str) -> Json:
+    """Return the document of ``reconcile --json`` when there was nothing to do."""
+    return {
+        "plan_id": None,
+        "result": "ok",
+        "code": None,
+        "strategy": None,
+        "reason": reason,
+        "steps": [],
+        "announced_pause": 0.0,
+        "measured_pause": 0.0,
         "written": 0,
         "deleted": 0,
         "run": None,
+    }
+
+
+def diff(name: str, comparison: Comparison) -> Json:
+    """Return the document of ``diff --json``; what is missing is missing on the server whose word does not count."""
+    return {
+        "pair": name,
+        "authority": comparison.authority,
+        "compared": dict(comparison.compared),
+        **{kind.value: comparison.counts.get(kind, 0) for kind in Kind},
+        "settled": comparison.settled,
+        "suspicious": comparison.suspicious,
+        "fates": {fate.value: comparison.fates.get(fate, 0) for fate in Fate},
+        "examples": jsonable(comparison.examples),
+        "rivals": jsonable(comparison.rivals),
+        "seconds": comparison.seconds,
+        "at": jsonable(comparison.at),
+        "why": comparison.why,
+    }
+
+
+def undone(view: PairView, run_id: str, run: str | None, done: Undone) -> Json:
+    """Return the document of ``undo --json``."""
+    return {
+        "pair": view.name,
+        "paused": paused(view.history.pause),
+        "undone": run_id,
+        "run": run,
+        "restored": done.restored,
+        "as_before": done.as_before,
+        "left": done.left,
+        "refused": [f"{refusal.change.address}: {refusal.reason}" for refusal in done.refused],
     }
 
 
@@ -102,7 +173,7 @@ def plan_json(plan: Plan) -> Json:
         "summary": plan.summary,
         "announced_pause": plan.announced_pause,
         "steps": [
-            {"key": step.key, "title": step.title, "order": str(step.order) if step.order else None}
+            {"key": step.key, "title": step.title, "order": str(step.order or step.work or "") or None}
             for step in plan.steps
         ],
     }
@@ -175,8 +246,8 @@ def _entry(entry: Entry) -> Json:
         "kind": entry.kind,
         "plan": entry.plan,
         "text": _text(entry),
-        # A snapshot is for replay, which reads the journal itself; here it would bury the rest.
-        "body": {key: value for key, value in entry.body.items() if key != "snapshot"},
+        # What was looked at is for replay, which reads the journal itself; here it would bury the rest.
+        "body": {key: value for key, value in entry.body.items() if key not in LOOKED_AT},
     }
 
 
@@ -223,6 +294,15 @@ def _end_words(body: Mapping[str, Any]) -> str:
     return f"{body['result']}: {body['reason']}; {body['measured_pause']:.1f} s without service"
 
 
+def _compared_words(body: Mapping[str, Any]) -> str:
+    found = body["comparison"]
+    counts = ", ".join(f"{count} {kind}" for kind, count in found["counts"].items()) or "no difference"
+    read = ", ".join(f"{server} {count}" for server, count in found["compared"].items())
+    return f"{found['why']}: {counts} [{read}] in {found['seconds']:.1f} s" + (
+        f"; {found['suspicious']}" if found["suspicious"] else ""
+    )
+
+
 def _pause_words(body: Mapping[str, Any]) -> str:
     until = f"until {body['until'][:16].replace('T', ' ')} UTC" if body["until"] else "until resumed"
     return f"by {body['owner']}, {until}" + (f": {body['reason']}" if body["reason"] else "")
@@ -237,5 +317,10 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "end": _end_words,
     "pause": _pause_words,
     "resume": lambda _: "healing goes on as autonomy says",
+    "compared": _compared_words,
+    "upkeep": lambda body: f"{body['result']}: {body['reason']}",
+    "undo": lambda body: (
+        f"{body['undone']}: {body['restored']} leases put back, {len(body['left'])} left as they are now"
+    ),
     "ack": lambda body: f"the breaker was acknowledged by {body['owner']}",
 }

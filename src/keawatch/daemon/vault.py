@@ -45,6 +45,8 @@ class Vault:
 
     def forget(self, plan_id: str) -> None:
         """Remove what was kept for a plan."""
+        if not plan_id:
+            return
         for path in self._folder.glob(f"{plan_id}--*.json"):
             path.unlink(missing_ok=True)
 

@@ -27,7 +27,13 @@ from keawatch.kea.fields import Fields
 from keawatch.kea.places import Kind, Place, is_reading
 from keawatch.kea.protocol import KeaOutcomeUnknownError, KeaUnreachableError, Reply
 from keawatch.kea.race import Race, race, silence
-from keawatch.kea.status import Asked, read_lease_statistics, read_lease_table, read_status
+from keawatch.kea.status import (
+    Asked,
+    read_lease_statistics,
+    read_lease_table,
+    read_leases_by_subnet,
+    read_status,
+)
 from keawatch.kea.transport import Transport
 
 Clock = Callable[[], datetime]
@@ -281,6 +287,27 @@ class KeaServer:
         if takers:
             return takers[0].describe()
         raise self._nowhere(command, [])
+
+    def takes(self, command: str) -> bool:
+        """Return whether some address is known to take *command*."""
+        return self._accepts(command)
+
+    async def lease_counts(self, deadline: float) -> dict[int, int] | None:
+        """
+        Return the assigned leases by subnet id, counted in the store itself (``stat-lease4-get``).
+
+        Without that command it is their sum, under 0, by the statistics (which drift after a sync, up to 3.0); None where neither
+        can be had. Raises no KeaError.
+        """
+        until = _monotonic() + deadline
+        with contextlib.suppress(KeaError):
+            reply = await self.read(f"stat-lease{self.who.family}-get", deadline=deadline)
+            return read_leases_by_subnet(reply.arguments)
+        with contextlib.suppress(KeaError):
+            reply = await self.read("statistic-get-all", deadline=until - _monotonic())
+            total = read_lease_statistics(reply.arguments)
+            return None if total is None else {0: total}
+        return None
 
     async def _takers(self, command: str, until: float) -> list[Place]:
         if not self._accepts(command):

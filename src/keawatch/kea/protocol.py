@@ -56,13 +56,24 @@ class KeaOutcomeUnknownError(KeaConnectionError):
     """The connection broke after the command was on its way: whether it was carried out is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """One answer of Kea's; ``arguments`` may hold passwords and so is not shown."""
 
     result: int
     text: str = ""
-    arguments: Any = field(default=None, repr=False)
+    _arguments: Any = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False, compare=False)
+    """What came over the wire, of a long reply; two servers' pages of leases that are alike need not be read at all."""
+    _unread: bool = field(default=False, repr=False, compare=False)
+
+    @property
+    def arguments(self) -> Any:
+        """Return what came with the reply; raises KeaProtocolError for a long one that turns out not to be JSON."""
+        if self._unread:
+            self._arguments = _mapped(self.body or b"").get("arguments")
+            self._unread = False
+        return self._arguments
 
 
 def encode(command: str, arguments: Mapping[str, Any] | None, service: str | None) -> bytes:
@@ -75,8 +86,22 @@ def encode(command: str, arguments: Mapping[str, Any] | None, service: str | Non
     return json.dumps(message, separators=(",", ":")).encode()
 
 
+LONG = 65536
+"""Bytes from which a reply is read no further than its end, until its arguments are asked for."""
+
+_END = re.compile(rb'"result": (\d{1,4}), "text": "([^"\\]*)" \}\s*\]?\s*\Z')
+"""How every reply of Kea's ends: its maps are written in order of their keys (data.cc, MapElement::toJSON)."""
+
+
 def decode(body: bytes) -> Reply:
     """Return the reply in *body*: a map, or a list of one map."""
+    if len(body) >= LONG and (end := _END.search(body, len(body) - 300)):
+        return Reply(int(end[1]), printable(end[2].decode("utf-8", "replace")), body=bytes(body), _unread=True)
+    return _reply(_mapped(body), body)
+
+
+def _mapped(body: bytes) -> dict[str, Any]:
+    """Return the map in *body*."""
     if not body.strip():
         raise KeaProtocolError("the reply is empty; look in Kea's log")
     try:
@@ -87,16 +112,16 @@ def decode(body: bytes) -> Reply:
         if len(value) != 1:
             raise KeaProtocolError(f"the reply is a list of {len(value)}, where one was asked: {quote(body)}")
         value = value[0]
-    return _reply(value, body)
+    if not isinstance(value, dict):
+        raise KeaProtocolError(f"the reply is not a map: {quote(body)}")
+    return value
 
 
 def _refuse_constant(name: str) -> Never:
     raise ValueError(name)
 
 
-def _reply(value: Any, body: bytes) -> Reply:
-    if not isinstance(value, dict):
-        raise KeaProtocolError(f"the reply is not a map: {quote(body)}")
+def _reply(value: dict[str, Any], body: bytes) -> Reply:
     result, text = value.get("result"), value.get("text", "")
     if not isinstance(result, int) or isinstance(result, bool):
         raise KeaProtocolError(f"the reply has no result code: {quote(body)}")

@@ -52,6 +52,13 @@ def aside(arguments: Any, this_server: str, version: str | None = None) -> dict[
     return made
 
 
+def rejoining(arguments: Any, this_server: str) -> dict[str, Any]:
+    """Return a copy in which Kea's own sync is off, and all else is as it was."""
+    made = recorded(arguments)
+    _relationship(made, this_server)["sync-leases"] = False
+    return made
+
+
 def redacted(arguments: Any) -> Any:
     """Return a copy for logs and bundles, in which every password is replaced."""
     match arguments:

@@ -133,11 +133,21 @@ def _clock(beat: Fields) -> datetime | None:
 
 def read_lease_table(arguments: Any) -> int:
     """Return the assigned leases of all subnets, from the arguments of ``stat-lease4-get`` or ``stat-lease6-get``."""
+    return sum(read_leases_by_subnet(arguments).values())
+
+
+def read_leases_by_subnet(arguments: Any) -> dict[int, int]:
+    """Return the assigned leases of each subnet by its id, from the same arguments."""
     table = Fields(arguments, "stat-lease-get").map("result-set")
     if table is None:
-        return 0
-    places = [place for place, column in enumerate(table.texts("columns")) if column in _ASSIGNED]
-    return sum(_cell(row, place) for row in table.rows("rows") for place in places)
+        return {}
+    columns = list(table.texts("columns"))
+    places = [place for place, column in enumerate(columns) if column in _ASSIGNED]
+    subnet = columns.index("subnet-id") if "subnet-id" in columns else 0
+    counts: dict[int, int] = {}
+    for row in table.rows("rows"):
+        counts[_cell(row, subnet)] = counts.get(_cell(row, subnet), 0) + sum(_cell(row, place) for place in places)
+    return counts
 
 
 def _cell(row: list[Any], place: int) -> int:

@@ -1,0 +1,553 @@
+"""
+Proposes how a terminated pair is healed: ways from best to plainest, each a sequence tried on real pairs of Kea 2.2, 2.6 and 3.0.
+
+docs/architecture.md says what was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from keawatch.core.codes import Diagnosis
+from keawatch.core.facts import Facts, sync_seconds
+from keawatch.core.lease_remedies import can_not_reconcile
+from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode
+from keawatch.core.plan import (
+    Command,
+    Condition,
+    ConfigVariant,
+    Fact,
+    Order,
+    Plan,
+    Step,
+    Work,
+    not_state,
+    serves,
+    serves_not,
+    state,
+)
+from keawatch.core.policy import Strategy
+from keawatch.core.proposals import NoPlan, Proposal, plan_id
+
+_BOUNCE = 0.05
+"""Seconds to look for the effect of a reset: Kea runs its state machine before it answers, so a bounce shows at once."""
+
+_COMING_BACK = tuple(sorted(JOINING_STATES | NORMAL_STATES))
+_NOT_TERMINATED = (*_COMING_BACK, HaState.PARTNER_DOWN)
+
+
+def heal(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
+    """Return every allowed way of healing a terminated pair, best first."""
+    by_hand = [o.server for o in (facts.a, facts.b) if o.status and o.status.dhcp and o.status.dhcp.user]
+    if by_hand:
+        # A dhcp-disable by hand outlives every reset: no plan could end with that server serving.
+        return (NoPlan("heal", f"{' and '.join(by_hand)} was switched off by hand (dhcp-disable); switch it on first"),)
+    proposals = [_STRATEGIES[strategy](diagnosis, facts) for strategy in facts.policy.strategies]
+    plans = [proposal for proposal in proposals if isinstance(proposal, Plan)]
+    failed = {plan.strategy: at for plan in plans if (at := _failed_lately(plan.strategy, facts))}
+    if len(failed) == len(plans):
+        return tuple(proposals)  # Each that can be gone has failed: what holds them back then is the breaker.
+    return tuple(
+        NoPlan(proposal.strategy, f"it failed at {failed[proposal.strategy]:%H:%M} UTC, so another way goes first")
+        if proposal.strategy in failed
+        else proposal
+        for proposal in proposals
+    )
+
+
+_LATELY = timedelta(hours=1)
+
+
+def _failed_lately(strategy: str, facts: Facts) -> datetime | None:
+    """Return when the last attempt by *strategy* failed, if that was within the hour and nobody has acknowledged it since."""
+    ended = [a for a in facts.history.attempts if a.strategy == strategy and a.ended_at]
+    if not ended or ended[-1].result != "failed" or ended[-1].ended_at is None:
+        return None
+    acknowledged = facts.history.acknowledged_at
+    at = ended[-1].ended_at
+    fresh = facts.history.now - at < _LATELY and (acknowledged is None or at > acknowledged)
+    return at if fresh else None
+
+
+# --- seamless
+
+
+def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
+    """
+    Return the plan that costs the clients nothing: as ``cover``, with keawatch in the place of Kea's own sync.
+
+    The standby comes back with ``sync-leases`` off, so that it never switches the primary off; the leases it lacks are
+    written to it before that and once more after. Its running configuration then differs from the one on its disk in
+    that one word, until its next restart (``History.config_apart``).
+    """
+    a, b = facts.a, facts.b
+    lacking = _can_cover(facts) or can_not_reconcile(facts)
+    if lacking:
+        return NoPlan(Strategy.SEAMLESS, lacking)
+    return Plan(
+        id=plan_id(diagnosis, facts, Strategy.SEAMLESS),
+        code=diagnosis.code,
+        strategy=Strategy.SEAMLESS,
+        summary=(
+            f"{b.server} steps aside for a moment so that {a.server} goes to partner-down and serves all along; "
+            f"{b.server}'s leases are made those of {a.server}, it comes back without Kea's own sync, and they are compared again."
+        ),
+        steps=(*_aside(facts), *_take_over(facts), *_come_back_alike(facts)),
+        announced_pause=0.02,
+    )
+
+
+def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
+    a, b = facts.a.server, facts.b.server
+    waits = (state(b, HaState.WAITING, HaState.READY), serves_not(b))
+    return (
+        Step(
+            key="standby-alike",
+            title=f"make {b}'s leases those of {a}, which goes on serving",
+            only_if=(state(a, HaState.PARTNER_DOWN), *waits),
+            before=(state(a, HaState.PARTNER_DOWN), serves(a), *waits),
+            deadline=900.0,
+            work=Work.CATCH_UP,
+        ),
+        Step(
+            key="standby-rejoin",
+            title=f"give {b} its own configuration back, with Kea's own sync off",
+            order=Order(b, Command.CONFIG_SET, config=ConfigVariant.REJOIN),
+            before=(serves(a),),
+            after=(state(b, *_COMING_BACK),),
+            deadline=15.0,
+            rest=True,
+        ),
+        *_through_gate(facts),
+        _together(facts),
+        Step(
+            key="alike-again",
+            title=f"compare once more: {a} went on leasing until {b} was back",
+            before=(serves(a),),
+            deadline=900.0,
+            rest=True,
+            work=Work.RECONCILE,
+        ),
+    )
+
+
+def _through_gate(facts: Facts) -> tuple[Step, ...]:
+    """Return the steps that let a standby on which its own configuration holds in ``ready``; none where nothing holds it."""
+    a, b = facts.a.server, facts.b
+    pauses = b.facts.ha.pauses if b.facts.ha else {}
+    if HaState.READY not in pauses or Command.HA_CONTINUE not in b.facts.commands:
+        return ()
+    held = (state(b.server, HaState.READY),)
+    return (
+        Step(
+            key="standby-held",
+            title=f"wait until {b.server} is held at its gate and {a} is at work",
+            after=(state(a, *NORMAL_STATES), serves(a), state(b.server, HaState.READY, *NORMAL_STATES)),
+            deadline=round(4 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
+            rest=True,
+        ),
+        Step(
+            key="gate-alike",
+            title=f"compare {b.server}'s leases with {a}'s before it may serve",
+            only_if=held,
+            before=(serves(a), *held),
+            deadline=900.0,
+            required=False,
+            rest=True,
+            work=Work.RECONCILE,
+        ),
+        Step(
+            key="gate-open",
+            title=f"let {b.server} go on from ready",
+            order=Order(b.server, Command.HA_CONTINUE),
+            only_if=held,
+            after=(not_state(b.server, HaState.READY),),
+            deadline=2 * facts.h + 5.0,
+            rest=True,
+        ),
+    )
+
+
+# --- cover
+
+
+def _cover(diagnosis: Diagnosis, facts: Facts) -> Proposal:
+    """
+    Return the plan in which the primary serves all along.
+
+    The standby's HA endpoint steps aside, so that ``ha-maintenance-start`` finds it gone and puts the primary straight
+    into ``partner-down`` (ha_service.cc, processMaintenanceStart); then the standby comes back and syncs. The standby is
+    never without HA: killed at any moment, keawatch leaves it a standby that still hears the primary and would take over.
+    """
+    a, b = facts.a, facts.b
+    lacking = _can_cover(facts)
+    if lacking:
+        return NoPlan(Strategy.COVER, lacking)
+    return Plan(
+        id=plan_id(diagnosis, facts, Strategy.COVER),
+        code=diagnosis.code,
+        strategy=Strategy.COVER,
+        summary=(
+            f"{b.server} steps aside for a moment so that {a.server} goes to partner-down and serves all along; then "
+            f"{b.server} comes back and syncs, and clients wait for that sync and the rest of one heartbeat."
+        ),
+        steps=(*_aside(facts), *_take_over(facts), *_come_back(facts)),
+        announced_pause=round(sync_seconds(facts) + facts.h, 1),
+    )
+
+
+def _can_cover(facts: Facts) -> str | None:
+    return next((lacking for check in _COVER_NEEDS if (lacking := check(facts))), None)
+
+
+def _states_for_cover(facts: Facts) -> str | None:
+    a, b = facts.a, facts.b
+    if a.state is HaState.TERMINATED and b.state in {HaState.TERMINATED, HaState.WAITING}:
+        return None
+    return f"it needs a terminated primary beside a terminated or waiting standby; {a.server} is {a.word}, {b.server} is {b.word}"
+
+
+def _commands_for_cover(facts: Facts) -> str | None:
+    needs = (
+        (facts.b, (Command.CONFIG_SET, Command.CONFIG_TEST)),
+        (facts.a, (Command.HA_RESET, Command.HA_MAINTENANCE_START, Command.HA_SCOPES, Command.HA_SYNC)),
+    )
+    for server, commands in needs:
+        missing = [command for command in commands if command not in server.facts.commands]
+        if missing:
+            return f"{server.server} accepts {' and '.join(missing)} at none of the addresses given for it"
+    return None
+
+
+def _forgets_skew(facts: Facts) -> str | None:
+    """Return why the primary can't be made to forget a clock skew: a failed request resets it since 2.3.7 only (seen on 2.2.0)."""
+    version = facts.a.facts.version or ""
+    if not version.startswith(("1.", "2.0.", "2.2.")):
+        return None
+    return f"{facts.a.server} runs Kea {version}, which never forgets a clock skew by itself, so it would not leave terminated"
+
+
+def _can_step_aside(facts: Facts) -> str | None:
+    b = facts.b
+    if b.facts.ha is None:
+        return f"the running configuration of {b.server} can't be read"
+    if not b.facts.ha.dedicated_listener:
+        return f"{b.server} is reached by its partner through a Control Agent, which can't step aside"
+    return None
+
+
+_COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, _can_step_aside)
+
+
+def _aside(facts: Facts) -> tuple[Step, ...]:
+    a, b = facts.a, facts.b
+    still = (
+        state(a.server, HaState.TERMINATED),
+        serves(a.server),
+        state(b.server, HaState.TERMINATED, HaState.WAITING),
+    )
+    back = Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
+    return (
+        Step(
+            key="standby-test-aside",
+            title=f"ask {b.server} whether it would accept the configuration in which it steps aside",
+            order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
+            before=(*still, _clocks(facts)),
+            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
+            rest=True,
+        ),
+        Step(
+            key="standby-test-recorded",
+            title=f"ask {b.server} whether it would take its present configuration back",
+            order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.RECORDED),
+            before=still,
+            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
+            rest=True,
+        ),
+        Step(
+            key="standby-aside",
+            title=f"move {b.server}'s HA endpoint to its loopback address",
+            order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.ASIDE),
+            before=still,
+            after=(state(b.server, HaState.WAITING, HaState.READY),),
+            deadline=15.0,
+            compensation=back,
+        ),
+    )
+
+
+def _take_over(facts: Facts) -> tuple[Step, ...]:
+    a, b = facts.a, facts.b
+    alone = (state(b.server, HaState.WAITING, HaState.READY), serves_not(b.server))
+    return (
+        Step(
+            key="primary-forget",
+            title=f"let {a.server} find {b.server} gone, which clears what it remembers of clocks and partner",
+            # The connection is refused at once, so nothing is synced; the failure clears the remembered skew
+            # (communication_state.cc, resetPartnerTime) and marks the partner unavailable.
+            order=Order(a.server, Command.HA_SYNC, {"server-name": b.server, "max-period": 10}),
+            only_if=(state(a.server, HaState.TERMINATED),),
+            before=alone,
+            after=(state(a.server, HaState.TERMINATED), serves(a.server)),
+            deadline=12.0,
+            may_refuse=True,
+        ),
+        Step(
+            key="primary-reset",
+            title=f"take {a.server} out of terminated",
+            order=Order(a.server, Command.HA_RESET),
+            # Between the reset and the next command nobody serves. The scopes are given in the same breath, since a primary that
+            # remembers its partner as long gone is partner-down at once, with empty scopes until its next heartbeat.
+            then=(
+                Order(a.server, Command.HA_MAINTENANCE_START),
+                Order(a.server, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+            ),
+            only_if=(state(a.server, HaState.TERMINATED),),
+            before=alone,
+            after=(state(a.server, HaState.PARTNER_DOWN), serves(a.server)),
+            deadline=_BOUNCE,
+            required=False,
+        ),
+        # What follows is for a primary that did not go along, and is skipped beside one that did.
+        Step(
+            key="primary-alone",
+            title=f"{a.server} takes all clients: partner-down at once",
+            order=Order(a.server, Command.HA_MAINTENANCE_START),
+            only_if=(state(a.server, HaState.WAITING, HaState.SYNCING, HaState.READY),),
+            after=(state(a.server, HaState.PARTNER_DOWN),),
+            deadline=3.0,
+            required=False,
+        ),
+        _scopes_step(facts, "primary-scopes"),
+        Step(
+            key="primary-serves",
+            title=f"see that {a.server} is in partner-down and serves",
+            after=(state(a.server, HaState.PARTNER_DOWN), serves(a.server)),
+            deadline=2.0,
+        ),
+    )
+
+
+def _scopes_step(facts: Facts, key: str) -> Step:
+    """
+    Return the step that lets a primary serve whose state has changed but whose entry code has not run.
+
+    Until its next heartbeat such a server shows empty scopes and its own HA origin (state_model.cc, transition).
+    """
+    a = facts.a.server
+    return Step(
+        key=key,
+        title=f"give {a} its scopes at once instead of at the next heartbeat",
+        order=Order(a, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+        only_if=(state(a, HaState.PARTNER_DOWN, HaState.TERMINATED), serves_not(a)),
+        after=(serves(a),),
+        deadline=2.0,
+        required=False,
+        rescue=True,
+    )
+
+
+def _all_scopes(facts: Facts) -> list[str]:
+    """Return every scope there is: those of the servers that answer clients when all is well."""
+    a, b = facts.a.server, facts.b.server
+    return [a] if facts.mode is Mode.HOT_STANDBY else [a, b]
+
+
+def _come_back(facts: Facts) -> tuple[Step, ...]:
+    b = facts.b
+    return (
+        Step(
+            key="standby-turn",
+            # The primary is dark from the end of the standby's sync to its own next heartbeat, and both beat from when they
+            # were told: sent back at this moment, the standby is ready just before the primary looks.
+            title=f"wait so that {b.server} will be ready just before {facts.a.server}'s heartbeat",
+            only_if=(state(b.server, HaState.WAITING, HaState.READY), state(facts.a.server, HaState.PARTNER_DOWN)),
+            pause=_turn(facts),
+        ),
+        Step(
+            key="standby-back",
+            title=f"give {b.server} its own configuration back",
+            order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
+            after=(state(b.server, *_COMING_BACK),),
+            deadline=15.0,
+            rest=True,
+        ),
+        *_through_gate(facts),
+        _together(facts),
+    )
+
+
+def _turn(facts: Facts) -> float:
+    """Return how long after the primary's reset the standby should come back: its sync ends a moment before a heartbeat."""
+    early = sync_seconds(facts) + max(0.3, 0.1 * facts.h)
+    return round(facts.h - early % facts.h, 2)
+
+
+def _together(facts: Facts) -> Step:
+    a, b = facts.a.server, facts.b.server
+    normal = HaState.HOT_STANDBY if facts.mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
+    both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
+    return Step(
+        key="together",
+        title=f"wait until both are {normal} and the right one serves",
+        after=(state(a, normal), state(b, normal), *both),
+        deadline=round(6 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
+        rest=True,
+    )
+
+
+def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
+    """
+    Return the plan of two resets, standby first, with the bounces of stale memory waited out.
+
+    A reset judges by what the server remembers (ha_service.cc, waitingStateHandler): the state is read after each, and a
+    bounced primary gets its scopes back at once instead of a heartbeat later.
+    """
+    a, b = facts.a, facts.b
+    lacking = _can_reset(facts)
+    if lacking:
+        return NoPlan(Strategy.RESET, lacking)
+    costs = a.state is HaState.TERMINATED
+    return Plan(
+        id=plan_id(diagnosis, facts, Strategy.RESET),
+        code=diagnosis.code,
+        strategy=Strategy.RESET,
+        summary=(
+            f"{b.server} is reset, and when it waits {a.server} is reset"
+            + (
+                f"; {a.server} answers no client until it is back."
+                if costs
+                else "; it costs no service that is not lost already."
+            )
+        ),
+        steps=(*_reset_standby(facts), *_reset_primary(facts), *_through_gate(facts), _together(facts)),
+        announced_pause=round(3 * facts.h + 2 * sync_seconds(facts), 1) if costs else 0.0,
+    )
+
+
+def _can_reset(facts: Facts) -> str | None:
+    a, b = facts.a, facts.b
+    if facts.mode is not Mode.HOT_STANDBY:
+        return f"in {facts.mode} each reset takes half the clients' service at once; use cover"
+    possible = {HaState.TERMINATED, HaState.WAITING}
+    alone = a.state is HaState.PARTNER_DOWN and b.state is HaState.TERMINATED
+    if not alone and (a.state not in possible or b.state not in possible):
+        return f"{a.server} is {a.word} and {b.server} is {b.word}: one of them is still moving by itself"
+    reset = [o for o in (a, b) if o.state is HaState.TERMINATED]
+    missing = [o.server for o in reset if Command.HA_RESET not in o.facts.commands]
+    if missing:
+        return f"{' and '.join(missing)} accepts ha-reset at none of the addresses given for it"
+    return None
+
+
+def _reset_standby(facts: Facts) -> tuple[Step, ...]:
+    b = facts.b.server
+    terminated = (state(b, HaState.TERMINATED),)
+    harmless = (*terminated, serves_not(b))
+    waits = (state(b, *_COMING_BACK),)
+    first = Step(
+        key="standby-reset",
+        title=f"reset {b}, which serves nobody",
+        order=Order(b, Command.HA_RESET),
+        only_if=terminated,
+        before=(*harmless, _clocks(facts)),
+        after=waits,
+        deadline=_BOUNCE,
+        required=False,
+        rest=True,
+    )
+    hear = Step(
+        key="standby-hears",
+        title=f"let {b} hear its partner once, since it judged by old memory",
+        only_if=terminated,
+        after=(Condition(Fact.HEARD_PARTNER, b),),
+        deadline=facts.h + 2.0,
+        required=False,
+        rest=True,
+    )
+    again = Step(
+        key="standby-reset-again",
+        title=f"reset {b} again",
+        order=Order(b, Command.HA_RESET),
+        only_if=terminated,
+        before=harmless,
+        after=waits,
+        deadline=_BOUNCE,
+        required=False,
+        rest=True,
+    )
+    return (first, hear, again, _reload_standby(facts, harmless, waits))
+
+
+def _reload_standby(facts: Facts, harmless: tuple[Condition, ...], waits: tuple[Condition, ...]) -> Step:
+    """
+    Return the step that makes a standby forget: its HA service is built anew from its running configuration.
+
+    A partner remembered as terminated for ten minutes makes every reset bounce (Kea 2.6 and later, ha_service.cc,
+    HA_WAITING_TO_TERMINATED_ST_DELAY_MINUTES). The file on disk may have been edited meanwhile, so config-reload is only the
+    second choice; where neither is accepted, the step can only see that it would have been needed.
+    """
+    b = facts.b.server
+    order, title = (
+        None,
+        f"see that {b} waits (it accepts neither config-set nor config-reload here, which would make it forget)",
+    )
+    if {Command.CONFIG_SET, "config-get"} <= facts.b.facts.commands:
+        order = Order(b, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
+        title = f"let {b} forget: set its running configuration anew"
+    elif Command.CONFIG_RELOAD in facts.b.facts.commands:
+        order = Order(b, Command.CONFIG_RELOAD)
+        title = f"let {b} forget: have it read its configuration again"
+    deadline = 15.0 if order else 1.0
+    terminated = (state(b, HaState.TERMINATED),)
+    return Step(
+        "standby-reload", title, order, only_if=terminated, before=harmless, after=waits, deadline=deadline, rest=True
+    )
+
+
+def _reset_primary(facts: Facts) -> tuple[Step, ...]:
+    a, b = facts.a.server, facts.b.server
+    terminated = (state(a, HaState.TERMINATED),)
+    # Never the primary while the standby is terminated: it would wait for nobody, and serve nobody.
+    standby_waits = (state(b, HaState.WAITING),)
+    left = (state(a, *_NOT_TERMINATED),)
+
+    def reset(key: str, title: str) -> Step:
+        order = Order(a, Command.HA_RESET)
+        return Step(
+            key, title, order, only_if=terminated, before=standby_waits, after=left, deadline=_BOUNCE, required=False
+        )
+
+    def hears(key: str) -> Step:
+        return Step(
+            key,
+            f"let {a} hear {b} once, since it judged by old memory",
+            only_if=terminated,
+            after=(Condition(Fact.HEARD_PARTNER, a),),
+            deadline=facts.h + 2.0,
+            required=False,
+        )
+
+    return (
+        reset("primary-reset", f"reset {a}"),
+        _scopes_step(facts, "primary-scopes"),
+        hears("primary-hears"),
+        reset("primary-reset-again", f"reset {a} again"),
+        _scopes_step(facts, "primary-scopes-again"),
+        hears("primary-hears-again"),
+        reset("primary-reset-third", f"reset {a} a third time"),
+        _scopes_step(facts, "primary-scopes-third"),
+        Step("primary-left", f"see that {a} has left terminated", after=left, deadline=2.0, rest=True),
+    )
+
+
+def _clocks(facts: Facts) -> Condition:
+    return Condition(Fact.CLOCKS_AGREE, facts.a.server, (f"{facts.policy.skew_warning:g}",))
+
+
+_STRATEGIES: Mapping[Strategy, Callable[[Diagnosis, Facts], Proposal]] = {
+    Strategy.SEAMLESS: _seamless,
+    Strategy.COVER: _cover,
+    Strategy.RESET: _reset,
+}

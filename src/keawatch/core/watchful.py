@@ -1,0 +1,146 @@
+"""
+Says when the two lease databases should be compared, by what was seen of the pair.
+
+Kea tells nobody when a lease reached one server only: a failed update raises no counter, a split heals only half, a sync can
+leave leases out and answer success (facts in docs/kea.md). So every occasion on which that happens calls for a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from keawatch.core.comparison import Comparison
+from keawatch.core.facts import Facts, facts_of
+from keawatch.core.model import NORMAL_STATES, History, Observation, Snapshot
+from keawatch.core.policy import Policy
+
+IN_FLIGHT = 1.0
+"""Seconds after both came together in which updates are still on their way."""
+
+SPLIT_EVERY = 3.0
+"""Seconds from one comparison to the next while both serve the same clients: the losers' leases are only seen then."""
+
+UNSETTLED_EVERY = 60.0
+"""Seconds until what changed too fast to be counted is counted again."""
+
+ROUNDING = 2.0
+"""Seconds by which Kea's own count of seconds may be off from ours."""
+
+COUNTS = "the lease counts differ"
+"""How the reason of the cheap look begins."""
+
+COUNTS_AGAIN = 10.0
+"""How many cheap looks must pass before counts that differ still call for another comparison."""
+
+
+def comparison_due(history: History, policy: Policy) -> str | None:
+    """Return why both databases should be compared now, as a clause; None when there is no reason to, or it can't be done."""
+    if not history.snapshots or history.comparing is not None or not history.newest.both_answered:
+        return None
+    facts = facts_of(history, policy)
+    split = sorted(set(facts.a.scopes) & set(facts.b.scopes)) if facts.a.serves and facts.b.serves else []
+    return _while_split(split, facts) if split else _while_together(facts)
+
+
+def _while_split(scopes: list[str], facts: Facts) -> str | None:
+    last = facts.history.comparison
+    if last is not None and _seconds_since(last, facts) < SPLIT_EVERY:
+        return None
+    return f"both servers serve the scope {', '.join(scopes)}"
+
+
+def _while_together(facts: Facts) -> str | None:
+    if any(state not in NORMAL_STATES for state in facts.states):
+        return None
+    if (facts.history.now - _together_since(facts)).total_seconds() < IN_FLIGHT:
+        return None
+    last = facts.history.comparison
+    if last is None:
+        return "it is the first since keawatch was started"
+    return next((reason for check in _CHECKS if (reason := check(last, facts))), None)
+
+
+def _seconds_since(last: Comparison, facts: Facts) -> float:
+    return (facts.history.now - last.at).total_seconds()
+
+
+def _together_since(facts: Facts) -> datetime:
+    """Return since when both are at work, given that they are."""
+    return max(facts.steady_since(facts.a), facts.steady_since(facts.b))
+
+
+# --- what calls for another one
+
+
+def _came_together(last: Comparison, facts: Facts) -> str | None:
+    since = _together_since(facts)
+    return f"the servers came together at {since:%H:%M:%S} UTC" if since > last.at else None
+
+
+def _restarted(last: Comparison, facts: Facts) -> str | None:
+    """Return that a server was restarted so fast that nobody saw it: Kea tells for how long it has its configuration."""
+    for observation in (facts.a, facts.b):
+        reload = observation.status.reload if observation.status else None
+        if reload is not None and reload + ROUNDING < _seconds_since(last, facts):
+            return f"{observation.server} was started or reconfigured {reload:.0f} s ago"
+    return None
+
+
+def _attempt_ended(last: Comparison, facts: Facts) -> str | None:
+    for attempt in reversed(facts.history.attempts):
+        if attempt.strategy in _ENDS_COMPARED and attempt.result == "ok":
+            continue
+        if attempt.ended_at and attempt.ended_at > last.at and attempt.result != "refused":
+            return f"the plan {attempt.plan_id} has ended"
+    return None
+
+
+def _unsent(last: Comparison, facts: Facts) -> str | None:
+    """Return that a server could not send updates: Kea counts those it skipped while it thought its partner down."""
+    for observation in (facts.a, facts.b):
+        before = _unsent_before(last, observation, facts)
+        now = observation.status.unsent_updates if observation.status else None
+        if before is not None and now is not None and now > before:
+            return f"{observation.server} has kept {now - before} lease updates from its partner"
+    return None
+
+
+def _unsent_before(last: Comparison, observation: Observation, facts: Facts) -> int | None:
+    """Return a server's count when the last comparison began, or the oldest that is remembered."""
+    began = last.at - timedelta(seconds=last.seconds)
+    known: int | None = None
+    for snapshot in facts.history.snapshots:
+        count = _count(snapshot, observation.server)
+        if count is not None and (known is None or snapshot.taken_at <= began):
+            known = count
+    return known
+
+
+def _count(snapshot: Snapshot, server: str) -> int | None:
+    status = snapshot.of(server).status
+    return status.unsent_updates if status else None
+
+
+def _counts_apart(last: Comparison, facts: Facts) -> str | None:
+    apart, looked_at = facts.history.counts_apart, facts.history.counts_at
+    if apart is None or looked_at is None or looked_at <= last.at:
+        return None
+    # What was compared for this reason and is left as it is, such as with autonomy "observe", is no news each minute.
+    if last.why.startswith(COUNTS) and _seconds_since(last, facts) < COUNTS_AGAIN * facts.policy.watch_leases:
+        return None
+    return f"{COUNTS}: {apart.rstrip('.')}"
+
+
+def _unsettled(last: Comparison, facts: Facts) -> str | None:
+    if last.settled or _seconds_since(last, facts) <= UNSETTLED_EVERY:
+        return None
+    return "some addresses changed too fast to be counted the last time"
+
+
+_ENDS_COMPARED = frozenset({"reconcile", "upkeep"})
+"""Plans whose last act is a comparison."""
+
+_Check = Callable[[Comparison, Facts], str | None]
+
+_CHECKS: tuple[_Check, ...] = (_came_together, _restarted, _attempt_ended, _unsent, _counts_apart, _unsettled)

@@ -1,0 +1,273 @@
+"""
+Looks after a pair's leases beside the rounds: counts them now and then, compares them when that is due, and minds the schedule.
+
+It only reads, and what it finds goes into the history; what is to be done about it is decided and performed like all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from keawatch.core.comparison import Comparison, Rival
+from keawatch.core.decision import Decision
+from keawatch.core.model import NORMAL_STATES, History, Snapshot
+from keawatch.core.policy import Policy
+from keawatch.core.watchful import comparison_due
+from keawatch.daemon.clock import Clock, now
+from keawatch.daemon.journal import Journal
+from keawatch.daemon.jsonable import jsonable
+from keawatch.daemon.leasework import GENTLE, LeaseWork
+from keawatch.daemon.performer import PlanOutcome
+from keawatch.daemon.schedule import Schedule
+from keawatch.errors import JournalError, KeawatchError
+from keawatch.leases.compare import Progress, nobody
+
+log = structlog.get_logger("keawatch")
+
+COUNT_AGAIN = 5.0
+"""Seconds after which counts that differ are looked at again: an update may have been on its way."""
+
+AFTER_FAILURE = (5.0, 10.0, 30.0, 60.0)
+"""Seconds before a comparison that could not be made is tried again, after the first failure, the second, and so on."""
+
+UPKEEP_PATIENCE = timedelta(minutes=15)
+"""How long a scheduled upkeep waits for the pair to be ready for it before it is skipped."""
+
+MOST_RIVALS = 1000
+
+Counts = Mapping[str, Mapping[int, int] | None]
+
+
+@dataclass
+class LeaseKeeper:
+    """Looks after the leases of one pair."""
+
+    work: LeaseWork
+    journal: Journal
+    schedule: Schedule | None = None
+    clock: Clock = now
+    trouble: str | None = None
+    """Why the leases can't be compared, as a sentence."""
+    last_upkeep: dict[str, Any] | None = None
+    """The last upkeep that ended well: result, reason, due and at."""
+    progress: str | None = None
+    """How far a comparison under way is."""
+    _comparing: asyncio.Task[Comparison] | None = None
+    _counting: asyncio.Task[Counts] | None = None
+    _count_at: datetime | None = None
+    _compare_at: datetime | None = None
+    _apart: dict[int, int] = field(default_factory=dict)
+    _offset: dict[int, int] = field(default_factory=dict)
+    """By how much the counts differ though the databases do not: Kea's statistics drift after a sync."""
+    _busy: bool = False
+    """Whether a plan was under way when the round began."""
+    _next: datetime | None = None
+    _told: object = None
+    _failures: int = 0
+
+    def start(self, history: History) -> History:
+        """Return *history* with what must survive a restart."""
+        self._next = self.schedule.next_after(self.clock()) if self.schedule else None
+        # Without a schedule an old success would only look like a schedule that fails.
+        self.last_upkeep = self.journal.setting(self.work.pair, "upkeep") if self.schedule else None
+        kept = self.journal.setting(self.work.pair, "rivals")
+        return replace(history, rivals=_rivals_from(kept))
+
+    def tick(self, history: History, policy: Policy, *, busy: bool) -> History:
+        """Return *history* with what has been found since the last round, and begin what is due; never waits."""
+        self._busy = busy
+        history = self._collect(history)
+        history = self._minded(history)
+        self.work.history = history
+        if busy or not history.snapshots:
+            return history
+        return self._begin(history, policy)
+
+    def take(self, history: History, outcome: PlanOutcome) -> History:
+        """Return *history* with what a plan's work on leases found and left."""
+        for comparison in outcome.comparisons:
+            history = self._with(history, comparison)
+        last = outcome.comparisons[-1] if outcome.comparisons else None
+        if last and last.settled and not last.differences:
+            history = replace(history, reconciled_at=outcome.ended_at)
+        if outcome.plan.strategy == "upkeep":
+            history = self._upkept(history, outcome.result, outcome.reason)
+        return history
+
+    def decided(self, history: History, decision: Decision) -> History:
+        """Return *history* without an upkeep that has waited too long, after saying why it is skipped."""
+        due = history.upkeep_due
+        if due is None or self._busy or history.now - due < UPKEEP_PATIENCE:
+            return history  # What is under way may be the upkeep itself.
+        held = [h.reason for h in decision.withheld if h.strategy == "upkeep"]
+        return self._upkept(history, "skipped", "; ".join(held) or decision.diagnosis.sentence)
+
+    async def compare_now(self, history: History, why: str, progress: Progress = nobody) -> History:
+        """Compare now and return *history* with what was found; raises KeaError."""
+        self.work.history = history
+        comparison = await self.work.compare(why, progress=progress)
+        return self._with(history, comparison)
+
+    async def aclose(self) -> None:
+        """Drop what is under way: it only reads."""
+        tasks = [task for task in (self._comparing, self._counting) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- comparisons
+
+    def _begin(self, history: History, policy: Policy) -> History:
+        moment = history.now
+        if self._counting is None and self._may_count(history, policy):
+            self._count_at = moment
+            self._counting = asyncio.create_task(self.work.counts(), name=f"count leases of {self.work.pair}")
+        if self._comparing or (self._compare_at and moment < self._compare_at):
+            return history
+        why = comparison_due(history, policy)
+        if why is None:
+            return history
+        rest = 0.0 if _split(history.newest) else GENTLE
+        self._comparing = asyncio.create_task(
+            self.work.compare(why, progress=self._note_progress, rest=rest), name=f"compare leases of {self.work.pair}"
+        )
+        return replace(history, comparing=why)
+
+    def _note_progress(self, what: str, done: int, of: int | None) -> None:
+        self.progress = f"{what}: {done}" + (f" of about {of}" if of else "")
+
+    def _collect(self, history: History) -> History:
+        if self._counting and self._counting.done():
+            task, self._counting = self._counting, None
+            history = self._counted(history, task)
+        if self._comparing and self._comparing.done():
+            done, self._comparing, self.progress = self._comparing, None, None
+            history = replace(history, comparing=None)
+            error = done.exception()
+            if error is None:
+                return self._with(history, done.result())
+            wait = AFTER_FAILURE[min(self._failures, len(AFTER_FAILURE) - 1)]
+            self._failures += 1
+            self._compare_at = history.now + timedelta(seconds=wait)
+            self.trouble = f"the leases can't be compared: {_said(error)}; it is tried again in {wait:.0f} s"
+            log.warning("leases not compared", pair=self.work.pair, reason=_said(error))
+        return history
+
+    def _with(self, history: History, comparison: Comparison) -> History:
+        self.trouble, self._failures = None, 0
+        told = (comparison.counts, comparison.settled, comparison.suspicious, len(comparison.rivals))
+        if told != self._told or not comparison.differences:
+            self._told = told
+            self._write("compared", {"comparison": replace(comparison, rivals=comparison.rivals[:100])})
+        rivals = self._merged(history, comparison.rivals)
+        if history.comparison and comparison.at < history.comparison.at:
+            # One that was under way beside a plan ended before the plan's own did.
+            return replace(history, rivals=rivals)
+        if not comparison.differences and comparison.settled:
+            self._offset, self._apart = self._offset | self._apart, {}
+        return replace(history, comparison=comparison, rivals=rivals, counts_apart=None)
+
+    def _merged(self, history: History, found: tuple[Rival, ...]) -> tuple[Rival, ...]:
+        known = {(rival.address, rival.lost): rival for rival in (*history.rivals, *found)}
+        moment = self.clock()
+        rivals = tuple(rival for rival in known.values() if rival.until > moment)[-MOST_RIVALS:]
+        if rivals != history.rivals:
+            self._set("rivals", {"rivals": rivals})
+        return rivals
+
+    # --- the cheap look
+
+    def _may_count(self, history: History, policy: Policy) -> bool:
+        together = all(observation.state in NORMAL_STATES for observation in history.newest)
+        wait = COUNT_AGAIN if self._apart and not history.counts_apart else policy.watch_leases
+        return together and (self._count_at is None or (history.now - self._count_at).total_seconds() >= wait)
+
+    def _counted(self, history: History, task: asyncio.Task[Counts]) -> History:
+        if task.exception() is not None:
+            return history
+        first, second = task.result().values()
+        if first is None or second is None or (0 in first) != (0 in second):
+            return history  # One of them does not count by subnet, so that the two can't be compared.
+        subnets = set(first) | set(second)
+        apart = {subnet: second.get(subnet, 0) - first.get(subnet, 0) for subnet in subnets}
+        offset = self._offset = {subnet: by for subnet, by in self._offset.items() if apart.get(subnet)}
+        apart = {subnet: by for subnet, by in apart.items() if by not in {0, offset.get(subnet, 0)}}
+        before, self._apart = self._apart, apart
+        lasting = {n: by for n, by in apart.items() if n in before and _same_way(by, before[n], offset.get(n, 0))}
+        if not apart:
+            return replace(history, counts_apart=None, counts_at=history.now)
+        if not lasting:
+            return history
+        names = [server.name for server in self.work.servers]
+        words = [
+            f"{names[1]} counts {abs(by)} {'more' if by > 0 else 'fewer'} than {names[0]}"
+            + (f" in subnet {subnet}" if subnet else "")
+            for subnet, by in sorted(lasting.items())[:3]
+        ]
+        return replace(history, counts_apart=", ".join(words), counts_at=history.now)
+
+    # --- the schedule
+
+    def _minded(self, history: History) -> History:
+        moment = self.clock()
+        if self.schedule is None or self._next is None or moment < self._next:
+            return history
+        due, self._next = self._next, self.schedule.next_after(moment)
+        if moment - due > UPKEEP_PATIENCE:  # The host was asleep: what it missed is not caught up at breakfast time.
+            history = replace(history, upkeep_due=due)
+            return self._upkept(history, "skipped", f"keawatch could not look at {due:%H:%M} UTC, when it was due")
+        return replace(history, upkeep_due=due)
+
+    def _upkept(self, history: History, result: str, reason: str) -> History:
+        body = {"result": result, "reason": reason, "due": history.upkeep_due, "at": self.clock()}
+        self._write("upkeep", body)
+        if result == "ok":
+            self.last_upkeep = jsonable(body)
+            self._set("upkeep", body)
+        else:
+            log.warning("upkeep not done", pair=self.work.pair, result=result, reason=reason)
+        return replace(history, upkeep_due=None)
+
+    def _write(self, kind: str, body: Any) -> None:
+        try:
+            self.journal.write(self.work.pair, kind, body)
+        except JournalError as error:
+            log.warning("not written down", pair=self.work.pair, what=kind, reason=str(error))
+
+    def _set(self, name: str, body: Any) -> None:
+        try:
+            self.journal.set_setting(self.work.pair, name, body)
+        except JournalError as error:
+            log.warning("not written down", pair=self.work.pair, what=name, reason=str(error))
+
+
+def _same_way(one: int, other: int, offset: int) -> bool:
+    """Return whether both numbers are beyond *offset*, or both below it."""
+    return (one - offset) * (other - offset) > 0
+
+
+def _split(snapshot: Snapshot) -> bool:
+    first, second = snapshot
+    return first.serves and second.serves and bool(set(first.scopes) & set(second.scopes))
+
+
+def _said(error: BaseException) -> str:
+    return (
+        str(error) if isinstance(error, KeawatchError) else f"an error inside keawatch: {type(error).__name__}: {error}"
+    )
+
+
+def _rivals_from(kept: Mapping[str, Any] | None) -> tuple[Rival, ...]:
+    try:
+        return tuple(
+            Rival(rival["address"], rival["kept"], rival["lost"], datetime.fromisoformat(rival["until"]))
+            for rival in (kept or {}).get("rivals", ())
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ()  # Another version wrote it: it is evidence, not state.

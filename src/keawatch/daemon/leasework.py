@@ -1,0 +1,169 @@
+"""
+Compares, reconciles and undoes for one pair: joins ``leases`` with the pair's servers, its history and its backups.
+
+Comparing only reads, and may be done at any time. Reconciling is the ``work`` of a plan's step, so that guards, journal and
+outcome are those of every other plan; the performer alone calls it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keawatch.core.comparison import Comparison
+from keawatch.core.facts import facts_of
+from keawatch.core.model import History, Mode
+from keawatch.core.policy import Policy
+from keawatch.core.testimony import testimony
+from keawatch.daemon.clock import Clock, now
+from keawatch.errors import BackupError
+from keawatch.kea.client import KeaServer
+from keawatch.leases.backup import Backup
+from keawatch.leases.compare import Comparing, Found, Progress, nobody
+from keawatch.leases.reconcile import Account, Limits, Reconciling
+from keawatch.leases.undo import Undone, undo
+from keawatch.leases.verdict import Judge, Sides
+
+GENTLE = 0.05
+"""Seconds between two pages of a comparison that nobody waits for: clients come first."""
+
+_COUNT_DEADLINE = 5.0
+
+
+@dataclass
+class LeaseWork:
+    """The lease databases of one pair."""
+
+    pair: str
+    servers: tuple[KeaServer, KeaServer]
+    policy: Policy
+    state_dir: Path
+    clock: Clock = now
+    history: History = field(default_factory=History)
+    """What was seen so far, kept up to date by the loop: who is primary, and who served when."""
+    done: Reconciled | None = None
+    """What the last reconcile did, also when it was cut off."""
+
+    @property
+    def backup(self) -> Backup:
+        """Return the backups of this pair."""
+        return Backup(self.state_dir, self.pair)
+
+    async def compare(self, why: str, *, progress: Progress = nobody, rest: float = 0.0) -> Comparison:
+        """Compare both databases; raises KeaError when one can't be read to its end."""
+        comparing = await self._comparing(progress, rest)
+        return (await comparing.run(why)).comparison
+
+    async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Progress = nobody) -> Reconciled:
+        """
+        Bring both databases together; raises KeawatchError when something forbids it or a server is lost.
+
+        What was done until then stands in ``done``, and in the backup under its run.
+        """
+        self.done = None
+        run = self.backup.begin(run_id, why, self.clock())
+        judge = self._judge()
+        reconciling = Reconciling(judge, run, limits, progress=progress)
+        result, before = "failed", None
+        try:
+            found: Found = await (await self._comparing(progress)).run(why)
+            before = found.comparison
+            expected = await self._counts()
+
+            def again(_: str) -> Comparing:
+                return Comparing(judge, expected=expected, progress=progress)
+
+            await reconciling.run(found, again)
+            result = "ok"
+        except asyncio.CancelledError:
+            result = "interrupted"
+            raise
+        finally:
+            run.end(result)
+            done = self.done = Reconciled(run.id if run.changes else None, reconciling.account, before)
+            with suppress(BackupError):  # Old runs that can't be removed are no reason against the new one.
+                self.backup.prune(self.clock())
+        return done
+
+    async def undo(self, run_id: str) -> tuple[str | None, Undone]:
+        """Put back what a run changed; return the run that this is itself, and what was done. Raises KeawatchError."""
+        changes = list(self.backup.changes(run_id))
+        strangers = {change.server for change in changes} - {server.name for server in self.servers}
+        if strangers:
+            raise BackupError(
+                f"the run {run_id} is about {', '.join(sorted(strangers))}, which is not of the pair {self.pair}"
+            )
+        run = self.backup.begin(f"{self.clock():%Y%m%dT%H%M%SZ}-undo", f"undo of {run_id}", self.clock())
+        result = "failed"
+        try:
+            undone = await undo(changes, {s.name: s for s in self.servers}, self.servers[0].who.family, run)
+            result = "ok"
+        finally:
+            run.end(result)
+        return (run.id if run.changes else None), undone
+
+    async def counts(self) -> Mapping[str, Mapping[int, int] | None]:
+        """Return what each server counts in each subnet: the cheap look; None of a server that does not say."""
+        counted = await asyncio.gather(*(server.lease_counts(_COUNT_DEADLINE) for server in self.servers))
+        return {server.name: count for server, count in zip(self.servers, counted, strict=True)}
+
+    async def _counts(self) -> dict[str, int | None]:
+        return {name: None if count is None else sum(count.values()) for name, count in (await self.counts()).items()}
+
+    async def _comparing(self, progress: Progress, rest: float = 0.0) -> Comparing:
+        return Comparing(self._judge(), expected=await self._counts(), progress=progress, rest=rest)
+
+    def _judge(self) -> Judge:
+        """Return who judges, by what is known now of roles, mode and of who served when."""
+        facts = facts_of(self.history, self.policy)
+        by_name = {server.name: server for server in self.servers}
+        first, second = by_name[facts.a.server], by_name[facts.b.server]
+        sides = Sides(first, second, first.who.family, balanced=facts.mode is Mode.LOAD_BALANCING)
+        return Judge(sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What a reconcile did."""
+
+    run: str | None
+    """The run to undo; None when nothing was changed."""
+    account: Account
+    before: Comparison | None = None
+    """What was found at first."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return what was found at first and at last."""
+        after = self.account.comparison
+        both = (self.before, after if after is not self.before else None)
+        return tuple(comparison for comparison in both if comparison)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for the outcome of a plan and for the journal."""
+        account = self.account
+        return {
+            "run": self.run,
+            "written": account.written,
+            "deleted": account.deleted,
+            "copied": account.copied,
+            "refused": [f"{refusal.change.address}: {refusal.reason}" for refusal in account.refused[:10]],
+            "left": account.left,
+            "held_back": account.held_back,
+            "kinds": {kind.value: count for kind, count in account.kinds.items()},
+        }
+
+    def __str__(self) -> str:
+        """Return it as a clause."""
+        account = self.account
+        said = (
+            f"{account.written} leases written ({account.copied} of them to the authority), {account.deleted} deleted"
+        )
+        comparison = account.comparison
+        left = comparison.differences if comparison else 0
+        why = f" ({account.held_back})" if account.held_back else ""
+        return f"{said}, {left} differences left{why}" + (f"; undo with `keawatch undo {self.run}`" if self.run else "")

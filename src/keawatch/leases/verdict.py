@@ -1,0 +1,89 @@
+"""Judges one address: whose word counts for it, how the other differs, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keawatch.core.comparison import Fate, Kind
+from keawatch.core.testimony import Testimony
+from keawatch.leases.lease import Record, is_live, kind_of, same_client
+from keawatch.leases.pages import Source, records_at
+from keawatch.leases.scope import is_secondarys
+
+Now = Callable[[], float]
+"""Tells the time in seconds since 1970 (UTC)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two servers as a comparison sees them."""
+
+    first: Source
+    """The primary: in hot-standby its word counts for every address."""
+    second: Source
+    family: int
+    balanced: bool = False
+    """Whether each server rules its own scope (load-balancing)."""
+
+    async def records_at(self, wanted: list[tuple[int, int]]) -> tuple[dict[int, Record], dict[int, Record]]:
+        """Return what both have at the wanted addresses (see ``pages.records_at``), asked at the same time."""
+        first, second = await asyncio.gather(
+            records_at(self.first, self.family, wanted), records_at(self.second, self.family, wanted)
+        )
+        return first, second
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one address comes to."""
+
+    key: int
+    kind: Kind
+    authority: Source
+    other: Source
+    mine: Record | None
+    """The authority's record."""
+    theirs: Record | None
+    fate: Fate | None = None
+    """For an extra lease: what becomes of it; for a newer one COPY, if its server was seen to be alone then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges addresses of one pair."""
+
+    sides: Sides
+    testimony: Testimony
+    now: Now
+
+    def verdict(self, key: int, first: Record | None, second: Record | None) -> Verdict | None:
+        """Return how the servers differ about *key*, given both records; None if they do not."""
+        sides = self.sides
+        authority, other, mine, theirs = sides.first, sides.second, first, second
+        now = self.now()
+        if sides.balanced and is_secondarys(_telling(first, second, now)):
+            authority, other, mine, theirs = sides.second, sides.first, second, first
+        kind = kind_of(mine, theirs, now)
+        if kind is None:
+            return None
+        fate = self._fate(kind, authority, other, mine, theirs) if theirs is not None else None
+        return Verdict(key, kind, authority, other, mine, theirs, fate)
+
+    def _fate(self, kind: Kind, authority: Source, other: Source, mine: Record | None, theirs: Record) -> Fate | None:
+        if kind is Kind.NEWER:
+            # A renewal given while its server was alone is the client's right, whatever the authority remembers of before.
+            seen = self.testimony.fate(authority.name, other.name, float(theirs["cltt"]))
+            return Fate.COPY if seen is Fate.COPY else None
+        if kind is not Kind.EXTRA:
+            return None
+        if mine is not None and same_client(mine, theirs) and mine["cltt"] >= theirs["cltt"]:
+            return Fate.DELETE  # The authority's own record of the same client's lease says that it is over.
+        return self.testimony.fate(authority.name, other.name, float(theirs["cltt"]))
+
+
+def _telling(first: Record | None, second: Record | None, now: float) -> Record:
+    """Return the record whose client the address is about: one that has run out tells nothing beside one that lives."""
+    there = [record for record in (first, second) if record is not None]
+    return next((record for record in there if is_live(record, now)), there[0] if there else {})

@@ -1,0 +1,422 @@
+"""Two lease databases that differ are counted, reconciled under load and brought back again, on real Kea; the judge counts."""
+
+import json
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kea_pair.config import Json
+from tests.kea_pair.databases import (
+    Counts,
+    Database,
+    Wish,
+    alike,
+    both,
+    diverge,
+    judge,
+    owner,
+    read_all,
+    wait_alike,
+)
+from tests.kea_pair.lab import Exchanges, Lab, LabError, Pair, PairSpec, side_by_side
+from tests.kea_pair.watching import PROGRAM, Keawatch
+from tests.kea_pair.watching import Wish as Told
+
+VERSIONS = ("2.6", "3.0")
+RATE = 50
+CLIENTS = 100
+CASES = [(version, service) for service in (4, 6) for version in VERSIONS]
+LARGE = {4: (60_000, Counts(missing=5000, extra=500, owner=200, older=200))}
+LARGE[6] = (6_000, Counts(missing=500, extra=50, owner=20, older=20))
+MIDDLE = Counts(missing=3000, extra=60, owner=60, older=60)
+
+
+def apart(lab: Lab, wish: Wish) -> Pair:
+    """Return a pair in hot-standby whose standby differs as wished, and see to it that it does."""
+    pair = lab.pair(wish.spec)
+    alike(pair, wish)
+    pair.start()
+    pair.wait_normal(60)
+    diverge(pair, wish)
+    return pair
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of a pair whose databases were reconciled, put back, and left to ha-sync."""
+
+    wish: Wish
+    held: dict[str, int]
+    """Leases of each server before."""
+    diff: Json
+    diff_status: int
+    reconciled: Json
+    during_reconcile: Exchanges
+    between: Counts
+    changed_on_primary: int
+    """Records of the primary that the reconcile did not leave as they were."""
+    undone: Json
+    during_undo: Exchanges
+    after: Counts
+    not_restored: int
+    """Records of either server that the undo did not bring back as they were."""
+    during_sync: Exchanges
+    left_by_sync: Counts
+    seconds: dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def repaired(possible: None) -> dict[tuple[str, int], Repaired]:
+    return side_by_side(repair, CASES)
+
+
+def repair(lab: Lab, case: tuple[str, int]) -> Repaired:
+    """Make two databases differ, have keawatch reconcile them and undo it, and give the same to Kea's own ha-sync."""
+    version, service = case
+    wish = Wish(PairSpec(version=version, service=service), *LARGE[service])
+    wish = Wish(wish.spec, wish.leases, wish.counts, newer_owners=wish.counts.owner // 2)
+    pair = apart(lab, wish)
+    before = both(pair)
+    if judge(*before) != wish.counts:
+        raise LabError(f"the databases differ by {judge(*before)}, not {wish.counts}")
+    watch = Keawatch(lab, pair, Told(autonomy="suggest"))
+    if version == "3.0":
+        # There the commands go through a daemon, in the other case they act themselves.
+        watch.start()
+        watch.wait_for("OK", 60)
+    took: dict[str, float] = {}
+    begun = time.monotonic()
+    asked = watch.ask("diff", "--json", timeout=120)
+    took["diff"] = time.monotonic() - begun
+    reconciled, during_reconcile, took["reconcile"] = under_load(pair, watch, "reconcile", "--yes")
+    between = both(pair)
+    undone, during_undo, took["undo"] = under_load(pair, watch, "undo", str(reconciled["run"]), "--yes")
+    after = both(pair)
+    during_sync, took["ha-sync"] = sync_under_load(pair)
+    # The clients' own addresses are none of those written beforehand, and nobody else may have touched these.
+    written = {lease.key for lease in wish.all}
+    return Repaired(
+        wish=wish,
+        held={node.name: len(held) for node, held in zip(pair.nodes, before, strict=True)},
+        diff=read_document(asked),
+        diff_status=asked.returncode,
+        reconciled=reconciled,
+        during_reconcile=during_reconcile,
+        between=judge(*between),
+        changed_on_primary=sum(between[0].get(key) != lease for key, lease in before[0].items()),
+        undone=undone,
+        during_undo=during_undo,
+        after=judge(*after),
+        not_restored=sum(
+            old.get(key) != new.get(key) for old, new in zip(before, after, strict=True) for key in written
+        ),
+        during_sync=during_sync,
+        left_by_sync=judge(*both(pair)),
+        seconds=took,
+    )
+
+
+def read_document(asked: subprocess.CompletedProcess[str]) -> Json:
+    """Return the JSON document that a command printed."""
+    try:
+        return dict(json.loads(asked.stdout))
+    except ValueError as error:
+        raise LabError(f"{asked.args} ended with {asked.returncode}: {asked.stdout}{asked.stderr}") from error
+
+
+def under_load(pair: Pair, watch: Keawatch, *command: str) -> tuple[Json, Exchanges, float]:
+    """Run one of keawatch's commands while clients ask, and return its document, their service and its seconds."""
+    clients = pair.clients()
+    clients.start(RATE, clients=CLIENTS)
+    time.sleep(1.0)
+    begun = time.monotonic()
+    try:
+        document = watch.document(*command)
+        seconds = time.monotonic() - begun
+        time.sleep(1.0)
+    finally:
+        exchanges = clients.stop()
+    return document, exchanges, seconds
+
+
+def sync_under_load(pair: Pair) -> tuple[Exchanges, float]:
+    """Have Kea sync the standby from the primary while clients ask."""
+    clients = pair.clients()
+    clients.start(RATE, clients=CLIENTS)
+    time.sleep(1.0)
+    begun = time.monotonic()
+    pair.standby.ask("ha-sync", {"server-name": "a", "max-period": 60}, timeout=60)
+    seconds = time.monotonic() - begun
+    time.sleep(1.0)
+    return clients.stop(), seconds
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-v{case[1]}")
+class TestDatabasesThatDiffer:
+    def test_are_counted_exactly(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+        seen = repaired[case]
+        assert Counts.of(seen.diff) == seen.wish.counts
+        assert seen.diff["compared"] == seen.held
+        assert seen.diff["settled"]
+        assert seen.diff_status == 1
+
+    def test_are_alike_after_a_reconcile(
+        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
+    ) -> None:
+        seen = repaired[case]
+        print(f"{case}: {seen.seconds}; {seen.reconciled.get('written')} written")
+        assert seen.reconciled["result"] == "ok"
+        assert seen.between == Counts()
+        assert seen.reconciled["written"] >= seen.wish.counts.total - seen.wish.counts.extra
+
+    def test_keep_the_primary_s_records(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+        assert repaired[case].changed_on_primary == 0
+
+    def test_differ_again_as_before_after_an_undo(
+        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
+    ) -> None:
+        seen = repaired[case]
+        assert seen.after == seen.wish.counts
+        assert seen.not_restored == 0
+        assert not seen.undone["left"]
+
+    def test_cost_no_client_an_exchange(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+        seen = repaired[case]
+        print(f"{case}: reconcile {seen.during_reconcile}; undo {seen.during_undo}")
+        assert (seen.during_reconcile.lost, seen.during_undo.lost) == (0, 0)
+        assert seen.during_reconcile.sent > RATE
+
+    def test_are_left_half_apart_by_kea_s_own_sync(
+        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
+    ) -> None:
+        seen = repaired[case]
+        print(f"{case}: ha-sync {seen.during_sync} in {seen.seconds['ha-sync']:.1f} s; left {seen.left_by_sync}")
+        assert seen.left_by_sync == Counts(extra=seen.wish.counts.extra, owner=seen.wish.newer_owners)
+
+
+BUSY_CLIENTS = 600
+COMING_RATE = 100
+RENEWAL_RATE = 60
+# By default Kea 3.0 answers an early renewal from what it has, and neither writes it nor tells its partner.
+UNCACHED = 0.0001
+SAME_CLIENTS = ("-b", "mac=00:0c:01:02:00:00")
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What became of differing leases that their clients renewed while they were reconciled."""
+
+    before: Counts
+    written: int
+    exchanges: Exchanges
+    after: Counts
+    renewed: bool
+    """Whether the undo has left what clients had renewed since."""
+
+
+@pytest.fixture(scope="module")
+def renewed(possible: None) -> dict[str, Renewed]:
+    return side_by_side(renew, VERSIONS)
+
+
+def renew(lab: Lab, version: str) -> Renewed:
+    """Spoil on the standby what clients have leased, and reconcile it while they renew; undo that."""
+    pair = lab.pair(PairSpec(version=version, cache_threshold=UNCACHED))
+    pair.start()
+    pair.wait_normal()
+    pair.clients().run(COMING_RATE, 7, BUSY_CLIENTS, SAME_CLIENTS)
+    for position, lease in enumerate(read_all(pair.primary).values()):
+        address = {"ip-address": lease["ip-address"]}
+        kept = {name: lease[name] for name in ("subnet-id", "valid-lft")} | {"expire": lease["cltt"] + 4000}
+        stranger = address | kept | {"hw-address": f"02:77:00:00:{position >> 8:02x}:{position & 255:02x}"}
+        pair.standby.ask(*(("lease4-update", stranger) if position % 3 else ("lease4-del", address)))
+    before = judge(*both(pair))
+    watch = Keawatch(lab, pair, Told(autonomy="suggest"))
+    clients = pair.clients()
+    clients.start(RENEWAL_RATE, clients=BUSY_CLIENTS, extra=SAME_CLIENTS)
+    reconciled = watch.document("reconcile", "--yes")
+    time.sleep(1.0)
+    exchanges = clients.stop()
+    held = both(pair)
+    undone = watch.document("undo", str(reconciled["run"]), "--yes")
+    return Renewed(
+        before,
+        reconciled["written"],
+        exchanges,
+        judge(*held),
+        bool(undone["left"]) and held[0] == read_all(pair.primary),
+    )
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("version", VERSIONS)
+class TestLeasesThatAreRenewedMeanwhile:
+    def test_end_as_the_primary_has_them(self, renewed: dict[str, Renewed], version: str) -> None:
+        seen = renewed[version]
+        print(f"{version}: {seen.before}, {seen.written} written, {seen.exchanges}")
+        assert seen.before.total == BUSY_CLIENTS
+        assert seen.written > 0
+        assert seen.after == Counts()
+
+    def test_cost_no_client_an_exchange(self, renewed: dict[str, Renewed], version: str) -> None:
+        assert renewed[version].exchanges.lost == 0
+
+    def test_are_left_alone_by_an_undo(self, renewed: dict[str, Renewed], version: str) -> None:
+        assert renewed[version].renewed
+
+
+# A daemon that acts by itself, and a command that acts where no daemon runs.
+KILLED = [("2.6", "run"), ("3.0", "reconcile")]
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What became of a reconcile that was killed."""
+
+    status: int
+    before: tuple[Database, Database]
+    at_death: tuple[Database, Database]
+    backup: dict[tuple[str, str], Json | None]
+    """What the backup says each address held before, None for nothing, by server and address."""
+    after: tuple[Database, Database]
+    ends: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def killed(possible: None) -> dict[tuple[str, str], Killed]:
+    return side_by_side(kill_and_start_again, KILLED)
+
+
+def kill_and_start_again(lab: Lab, case: tuple[str, str]) -> Killed:
+    """Kill a daemon, or a command without one, in the middle of its writing; start the daemon, and wait for the end."""
+    version, who = case
+    pair = apart(lab, Wish(PairSpec(version=version), 6000, MIDDLE))
+    before = both(pair)
+    watch = Keawatch(lab, pair, Told())
+    if who == "run":
+        watch.start()
+        process = watch.process
+    else:
+        process = lab.popen("w", [str(PROGRAM), "reconcile", "-c", str(watch.config), "--json", "--yes"])
+    wait_written(pair, process, len(before[1]) + MIDDLE.missing // 2)
+    process.kill()
+    status = process.wait()
+    at_death, backup = both(pair), read_backup(watch.folder / "state" / "backup" / "lan")
+    watch.start()
+    wait_alike(pair, 60)
+    until = time.monotonic() + 20
+    while not (ends := watch.ends()) and time.monotonic() < until:
+        time.sleep(0.2)
+    after = both(pair)
+    watch.stop()
+    return Killed(status, before, at_death, backup, after, ends)
+
+
+def wait_written(pair: Pair, process: subprocess.Popen[str], leases: int, deadline: float = 60) -> None:
+    """Wait until the standby holds so many leases, which a process is writing."""
+    until = time.monotonic() + deadline
+    while pair.standby.lease_count() < leases:
+        if time.monotonic() > until or process.poll() is not None:
+            raise LabError(f"nobody writes leases; the standby holds {pair.standby.lease_count()}")
+        time.sleep(0.005)
+
+
+def read_backup(folder: Path) -> dict[tuple[str, str], Json | None]:
+    """Return what each changed address held before, by server and address; a torn last line counts for nothing."""
+    found: dict[tuple[str, str], Json | None] = {}
+    for path in sorted(folder.glob("*/changes.jsonl")):
+        for line in path.read_text().splitlines(keepends=True):
+            if line.endswith("\n"):
+                change = json.loads(line)
+                found.setdefault((change["server"], change["address"]), change["before"])
+    return found
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("case", KILLED, ids="-".join)
+class TestAReconcileKilledInTheMiddle:
+    def test_was_in_the_middle(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+        assert killed[case].status == -9
+        left = judge(*killed[case].at_death)
+        print(f"{case}: killed with {left}")
+        assert 0 < left.missing < MIDDLE.missing
+
+    def test_has_every_changed_lease_in_the_backup(
+        self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]
+    ) -> None:
+        seen = killed[case]
+        for server, old, new in zip("ab", seen.before, seen.at_death, strict=True):
+            changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+            for key in changed:
+                kept = seen.backup[server, key[1]]
+                assert (kept is None) == (key not in old), (key, kept)
+                if kept is not None:
+                    assert (owner(kept), kept["cltt"]) == (owner(old[key]), old[key]["cltt"])
+
+    def test_is_finished_by_the_next_start(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+        assert judge(*killed[case].after) == Counts()
+
+    def test_leaves_no_plan_open(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+        assert killed[case].ends[-1]["body"]["result"] == "ok"
+
+
+FULL = 400
+
+
+@dataclass(frozen=True)
+class Emptied:
+    """What became of a pair whose primary had lost its leases."""
+
+    before: Database
+    after: Database
+    told: dict[str, Any]
+    reconciled: Json
+
+
+@pytest.fixture(scope="module")
+def emptied(possible: None) -> dict[str, Emptied]:
+    return side_by_side(empty, VERSIONS)
+
+
+def empty(lab: Lab, version: str) -> Emptied:
+    """Wipe the primary of a healthy pair, let keawatch act on it for a while, and have a person ask for more."""
+    pair = lab.pair(PairSpec(version=version))
+    pair.write_leases(FULL)
+    pair.start()
+    pair.wait_normal()
+    before = read_all(pair.standby)
+    pair.primary.ask("lease4-wipe")
+    if read_all(pair.primary) or read_all(pair.standby) != before:
+        raise LabError("the wipe did not empty the primary alone")
+    watch = Keawatch(lab, pair, Told())
+    watch.start()
+    told = watch.wait_for("LEASES_DIVERGED", 60)
+    time.sleep(5.0)
+    reconciled = watch.document("reconcile", "--yes")
+    after = read_all(pair.standby)
+    watch.stop()
+    return Emptied(before, after, told, reconciled)
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("version", VERSIONS)
+class TestAPrimaryThatLostItsLeases:
+    def test_has_nothing_deleted_on_the_standby(self, emptied: dict[str, Emptied], version: str) -> None:
+        assert emptied[version].after == emptied[version].before
+        assert len(emptied[version].before) == FULL
+        assert not emptied[version].reconciled.get("deleted")
+
+    def test_is_told_in_a_sentence_that_says_what_to_run(self, emptied: dict[str, Emptied], version: str) -> None:
+        diagnosis = emptied[version].told["diagnosis"]
+        words = (
+            f"{diagnosis['sentence']} {' '.join(map(str, diagnosis['evidence']))} {emptied[version].told['withheld']}"
+        )
+        print(f"{version}: {words}")
+        assert re.search(r"keawatch \w+", words)
+        assert str(FULL) in words

@@ -1,0 +1,201 @@
+"""What Kea's own rejoining leaves apart (a late primary, a split) is found, told and reconciled, on real Kea."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.kea_pair.databases import Counts, Database, Key, Wish, alike, both, judge, owner, rivals, wait_alike
+from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, Subnet, side_by_side
+from tests.kea_pair.watching import Keawatch
+from tests.kea_pair.watching import Wish as Told
+
+VERSIONS = ("2.6", "3.0")
+LATE = 1000
+FOUND_WITHIN = 90.0
+RATE = 50
+SPLIT_SECONDS = 12
+SPLIT_RATE = 30
+# More clients come than it has addresses, so each server gives out what the other has given to somebody else.
+SMALL = Subnet("10.0.0.0/8", "10.128.0.0", "10.128.1.43")
+# Others are leased all the while, or two owners of an address would be more of a database than may be changed unasked.
+OTHERS = 2000
+MENDED_AFTER = 5.0
+"""Seconds between the last lease of a split and its mending, in which keawatch can look at both sides."""
+
+
+def start_late(pair: Pair) -> None:
+    """Start the standby alone, and the primary, which holds leases, when the standby has given it up."""
+    pair.primary.write_leases(LATE)
+    pair.standby.start()
+    until = time.monotonic() + 20
+    while pair.standby.state() != "partner-down":
+        assert time.monotonic() < until, pair.standby.state()
+        time.sleep(0.1)
+    pair.primary.start()
+    pair.wait_normal()
+
+
+def split(pair: Pair) -> tuple[Database, Database]:
+    """Cut the link between two servers that clients reach, and return what both hold when the clients have stopped."""
+    pair.cut(abort=True)
+    pair.wait_states("partner-down", "partner-down", 20)
+    pair.clients().run(SPLIT_RATE, SPLIT_SECONDS, clients=5000)
+    time.sleep(MENDED_AFTER)
+    return both(pair)
+
+
+def heal_split(pair: Pair) -> None:
+    """Mend the link and wait until Kea says that all is well."""
+    pair.mend()
+    pair.wait_normal()
+
+
+@dataclass(frozen=True)
+class Late:
+    """What became of a pair whose primary came late."""
+
+    at_first: int
+    """Leases of the standby when both were normal."""
+    seconds: float
+    states: set[tuple[str, str]]
+    exchanges: Exchanges
+    counts: Counts
+    held: tuple[int, int]
+
+
+@pytest.fixture(scope="module")
+def late(possible: None) -> dict[str, Late]:
+    return side_by_side(come_late, VERSIONS)
+
+
+def come_late(lab: Lab, version: str) -> Late:
+    """Let a primary come late while keawatch watches, and clients come as soon as the pair is normal."""
+    pair = lab.pair(PairSpec(version=version))
+    watch = Keawatch(lab, pair, Told())
+    watch.start()
+    start_late(pair)
+    at_first = pair.standby.lease_count()
+    clients = pair.clients()
+    clients.start(RATE)
+    with pair.noting_states() as states:
+        begun = time.monotonic()
+        while pair.standby.lease_count() < LATE and time.monotonic() < begun + FOUND_WITHIN:
+            time.sleep(0.2)
+        seconds = time.monotonic() - begun
+        time.sleep(2.0)
+        exchanges = clients.stop()
+    wait_alike(pair, 20)
+    a, b = both(pair)
+    watch.stop()
+    return Late(at_first, seconds, set(states), exchanges, judge(a, b), (len(a), len(b)))
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("version", VERSIONS)
+class TestAPrimaryThatComesLate:
+    def test_leaves_a_standby_that_holds_none_of_its_leases(self, late: dict[str, Late], version: str) -> None:
+        assert late[version].at_first == 0
+
+    def test_is_found_and_reconciled_in_time(self, late: dict[str, Late], version: str) -> None:
+        print(f"{version}: the standby held the primary's {LATE} leases after {late[version].seconds:.1f} s")
+        assert late[version].seconds < FOUND_WITHIN
+        assert late[version].counts == Counts()
+        assert min(late[version].held) >= LATE
+
+    def test_stays_in_hot_standby_all_the_while(self, late: dict[str, Late], version: str) -> None:
+        assert late[version].states == {("hot-standby", "hot-standby")}
+
+    def test_costs_no_client_an_exchange(self, late: dict[str, Late], version: str) -> None:
+        print(f"{version}: {late[version].exchanges}")
+        assert late[version].exchanges.lost == 0
+        assert late[version].exchanges.sent > RATE
+
+
+@dataclass(frozen=True)
+class Split:
+    """What became of a pair that was split."""
+
+    before: tuple[Database, Database]
+    after: tuple[Database, Database]
+    twice: set[Key]
+    told: set[str]
+    codes: set[str]
+
+
+@pytest.fixture(scope="module")
+def apart(possible: None) -> dict[str, Split]:
+    return side_by_side(fall_apart, VERSIONS)
+
+
+def fall_apart(lab: Lab, version: str) -> Split:
+    """Split a pair while keawatch watches, mend it, and wait until both hold the same."""
+    pair = lab.pair(PairSpec(version=version, subnets=(SMALL,)))
+    alike(pair, Wish(PairSpec(version=version), OTHERS, Counts()))
+    pair.start()
+    pair.wait_normal()
+    watch = Keawatch(lab, pair, Told())
+    watch.start()
+    watch.wait_for("OK", 20)
+    before = split(pair)
+    heal_split(pair)
+    wait_alike(pair, FOUND_WITHIN)
+    after = both(pair)
+    told, codes = told_twice(watch)
+    watch.stop()
+    return Split(before, after, rivals(*before), told, codes)
+
+
+def told_twice(watch: Keawatch) -> tuple[set[str], set[str]]:
+    """Return the addresses that keawatch tells have two owners, wherever it tells it, and the diagnoses there were."""
+    history, status = watch.history(), watch.status()
+    compared = [entry["body"]["comparison"] for entry in history if entry["kind"] == "compared"]
+    told = {rival["address"] for comparison in [*compared, watch.document("diff")] for rival in comparison["rivals"]}
+    diagnosis = status["diagnosis"]
+    if diagnosis["code"] == "ADDRESS_TWICE":
+        told |= set(re.findall(r"\d+\.\d+\.\d+\.\d+", json.dumps(diagnosis)))
+    return told, {diagnosis["code"], *_codes(history)}
+
+
+def _codes(value: Any) -> set[str]:
+    """Return whatever is called a code, at any depth."""
+    if isinstance(value, list):
+        return set().union(*map(_codes, value)) if value else set()
+    if not isinstance(value, dict):
+        return set()
+    own = {value["code"]} if isinstance(value.get("code"), str) else set()
+    return own.union(*map(_codes, value.values()))
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("version", VERSIONS)
+class TestASplitThatIsMended:
+    def test_had_given_addresses_to_two_clients(self, apart: dict[str, Split], version: str) -> None:
+        a, b = apart[version].before
+        print(f"{version}: {len(a)} and {len(b)} leases, {judge(a, b)}")
+        assert len(apart[version].twice) > 10
+        assert a.keys() ^ b.keys()
+
+    def test_leaves_no_difference(self, apart: dict[str, Split], version: str) -> None:
+        assert judge(*apart[version].after) == Counts()
+
+    def test_loses_no_lease_that_has_one_owner(self, apart: dict[str, Split], version: str) -> None:
+        result = apart[version]
+        given = result.before[0] | result.before[1]
+        single = {key: owner(lease) for key, lease in given.items() if key not in result.twice}
+        for server in result.after:
+            assert {key: owner(server[key]) for key in single if key in server} == single
+
+    def test_keeps_each_address_with_two_owners_for_one_of_them(self, apart: dict[str, Split], version: str) -> None:
+        a, b = apart[version].before
+        for key in apart[version].twice:
+            assert owner(apart[version].after[0][key]) in (owner(a[key]), owner(b[key]))
+
+    def test_has_every_address_with_two_owners_told(self, apart: dict[str, Split], version: str) -> None:
+        addresses = {address for _, address in apart[version].twice}
+        print(f"{version}: {len(addresses)} addresses with two owners, {len(addresses & apart[version].told)} told")
+        assert addresses - apart[version].told == set()
+        assert "ADDRESS_TWICE" in apart[version].codes
