@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-kea test check fast kea bench lock lab clean
+.PHONY: demo demo-kea test check fast kea kea-all bench lock lab clean
 
 demo: $(STAMP)
 	$(BIN)/keawatch demo
@@ -28,6 +28,10 @@ fast: $(STAMP)
 
 kea: $(STAMP) lab
 	$(BIN)/pytest -m kea -q
+
+# As kea, with every matrix played whole.
+kea-all: $(STAMP) lab
+	KEAWATCH_WHOLE=1 $(BIN)/pytest -m kea -q
 
 # The real-Kea laboratory needs root and Debian packages; where they are missing its tests say so loudly.
 lab: $(STAMP)

@@ -9,12 +9,15 @@ import pytest
 from tests.kea_pair.databases import Counts
 from tests.kea_pair.healing import Case, Healed, heal
 from tests.kea_pair.lab import Lab
+from tests.kea_pair.whole import WHOLE
 
 VERSIONS = ("2.6", "3.0")
 AT_ONCE = 4
 STRATEGIES = ("seamless", "cover", "reset")
 HEARTBEAT = 3.0
 """Seconds: long enough that what the strategies cost is apart by more than what two busy cores add."""
+TURN = {"clock": "2.6", "clock-old": "3.0", "subnets": "3.0", "subnets-old": "2.6"}
+"""On which version the strategies that cost something are compared, unless the whole matrix is played."""
 CAUSES = ("clock", "clock-old", "subnets", "subnets-old")
 
 
@@ -22,7 +25,10 @@ CAUSES = ("clock", "clock-old", "subnets", "subnets-old")
 def healed(request: pytest.FixtureRequest, possible: None) -> dict[tuple[str, str], Healed]:
     """Heal the same death on both versions by both strategies, side by side."""
     cases = [
-        Case(version, request.param, strategy, heartbeat=HEARTBEAT) for version in VERSIONS for strategy in STRATEGIES
+        Case(version, request.param, strategy, heartbeat=HEARTBEAT)
+        for version in VERSIONS
+        for strategy in STRATEGIES
+        if WHOLE or strategy == "seamless" or version == TURN[request.param]
     ]
     return side_by_side(cases)
 
@@ -76,7 +82,7 @@ class TestATerminatedPair:
     def test_loses_by_cover_less_than_half_of_the_exchanges_that_reset_loses(
         self, healed: dict[tuple[str, str], Healed]
     ) -> None:
-        for version in VERSIONS:
+        for version in {version for version, strategy in healed if strategy == "cover"}:
             cover, reset = healed[version, "cover"], healed[version, "reset"]
             print(f"{version} {cover.case.cause}: cover {cover.exchanges}; reset {reset.exchanges}")
             assert cover.exchanges.lost < reset.exchanges.lost / 2

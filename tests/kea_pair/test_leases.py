@@ -26,13 +26,14 @@ from tests.kea_pair.databases import (
 from tests.kea_pair.lab import Exchanges, Lab, LabError, Pair, PairSpec, side_by_side
 from tests.kea_pair.watching import PROGRAM, Keawatch
 from tests.kea_pair.watching import Wish as Told
+from tests.kea_pair.whole import WHOLE
 
 VERSIONS = ("2.6", "3.0")
 RATE = 50
 CLIENTS = 100
 CASES = [(version, service) for service in (4, 6) for version in VERSIONS]
-LARGE = {4: (60_000, Counts(missing=5000, extra=500, owner=200, older=200))}
-LARGE[6] = (6_000, Counts(missing=500, extra=50, owner=20, older=20))
+LARGE = (60_000, Counts(missing=5000, extra=500, owner=200, older=200))
+SMALL = (6_000, Counts(missing=500, extra=50, owner=20, older=20))
 MIDDLE = Counts(missing=3000, extra=60, owner=60, older=60)
 
 
@@ -78,7 +79,8 @@ def repaired(possible: None) -> dict[tuple[str, int], Repaired]:
 def repair(lab: Lab, case: tuple[str, int]) -> Repaired:
     """Make two databases differ, have keawatch reconcile them and undo it, and give the same to Kea's own ha-sync."""
     version, service = case
-    wish = Wish(PairSpec(version=version, service=service), *LARGE[service])
+    large = service == 4 and (WHOLE or version == VERSIONS[0])
+    wish = Wish(PairSpec(version=version, service=service), *(LARGE if large else SMALL))
     wish = Wish(wish.spec, wish.leases, wish.counts, newer_owners=wish.counts.owner // 2)
     pair = apart(lab, wish)
     before = both(pair)

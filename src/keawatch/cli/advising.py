@@ -36,6 +36,8 @@ class BundleAt:
 
 def examine_and_show(config: Config, console: Console, *, json_: bool, bundle: BundleAt | None = None) -> Exit:
     """Show what ``doctor`` finds, write it with all else into *bundle*, and return 1 when anything must be mended."""
+    if bundle and bundle.path.exists():
+        raise UsageError(f"{bundle.path} is there already; name another file, or remove it")
     findings = asyncio.run(examine(config))
     if bundle:
         write_bundle(bundle.path, config, Sources(findings, bundle.status, lambda: _metrics(config)), now())

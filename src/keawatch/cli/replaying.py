@@ -72,10 +72,14 @@ def _show(console: Console, replayed: list[Replayed], counts: Counter[str]) -> N
     for one in replayed:
         word, colour = _SAME[one.same]
         is_now = f"not replayable: {one.why}" if one.why else "the same" if one.same else str(one.now)
-        table.add_row(
-            f"{one.at:%Y-%m-%d %H:%M:%S}", one.pair, Text(str(one.was or "?")), Text(is_now), Text(word, colour)
-        )
+        said = (_visible(text) for text in (one.pair, str(one.was or "?"), is_now))
+        table.add_row(f"{one.at:%Y-%m-%d %H:%M:%S}", *said, Text(word, colour))
     if replayed:
         console.print(table)
-    said = ", ".join(f"{counts[word]} {word}" for word, _ in _SAME.values() if counts[word])
-    console.print(f"{len(replayed)} decisions: {said}." if replayed else "There is no decision in it.")
+    summary = ", ".join(f"{counts[word]} {word}" for word, _ in _SAME.values() if counts[word])
+    console.print(f"{len(replayed)} decisions: {summary}." if replayed else "There is no decision in it.")
+
+
+def _visible(text: str) -> Text:
+    """Return *text* as it is: the file may come from anywhere, and must not give orders to a terminal."""
+    return Text("".join(letter if letter.isprintable() else "?" for letter in text))

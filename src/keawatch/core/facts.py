@@ -181,6 +181,32 @@ def _subnets(subnets: object) -> str:
 
 
 def sync_seconds(facts: Facts) -> float:
-    """Return how long one sync of this pair is expected to take, by its lease count; half a second where that is unknown."""
-    counts = [o.facts.leases for o in (facts.a, facts.b) if o.facts.leases is not None]
-    return max(0.5, max(counts, default=0) / facts.policy.sync_rate)
+    """
+    Return how long one sync of this pair is expected to take, in seconds; half a second where the lease count is unknown.
+
+    By the rate at which the pair was last seen to sync, else by ``policy.sync_rate``.
+    """
+    leases = _most_leases(facts)
+    return max(0.5, leases / (_seen_rate(facts, leases) or facts.policy.sync_rate))
+
+
+_ENOUGH = 5000
+"""Leases from which the length of a sync tells a rate and not what it takes to begin and end one."""
+
+
+def _most_leases(facts: Facts) -> int:
+    return max((o.facts.leases for o in (facts.a, facts.b) if o.facts.leases is not None), default=0)
+
+
+def _seen_rate(facts: Facts, leases: int) -> float | None:
+    """Return the leases a second of the newest sync that was seen from its beginning to its end; None if there was none."""
+    if leases < _ENOUGH:
+        return None
+    for observation in (facts.b, facts.a):
+        spells = facts.history.spells_of(observation.server)
+        for spell, after in zip(reversed(spells[:-1]), reversed(spells[1:]), strict=True):
+            # Counted to the first look at what came after it, a sync seems longer than it was, never shorter.
+            seconds = (after.since - spell.since).total_seconds()
+            if spell.word == HaState.SYNCING and after.word == HaState.READY and seconds > 0.0:
+                return leases / seconds
+    return None

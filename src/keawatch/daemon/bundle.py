@@ -104,7 +104,8 @@ def write_bundle(path: Path, config: Config, sources: Sources, now: datetime) ->
     except FileExistsError:
         raise KeawatchError(f"{path} is there already; name another file, or remove it") from None
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise KeawatchError(f"{path} can't be written ({error.strerror}); name another file") from error
 
 

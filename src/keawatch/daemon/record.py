@@ -10,15 +10,25 @@ Times are kept to the microsecond, since "held for 6 s" is true or false within 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from keawatch.core.comparison import Comparison
-from keawatch.core.model import History, Observation, Snapshot
+from keawatch.core.model import (
+    KEEP_AT_MOST,
+    HaStatus,
+    History,
+    Observation,
+    PartnerView,
+    ServerStatus,
+    Silence,
+    Snapshot,
+)
 from keawatch.core.policy import Policy
 from keawatch.daemon.jsonable import jsonable
 from keawatch.errors import KeawatchError
@@ -58,7 +68,11 @@ class NotReplayableError(KeawatchError):
 
 
 def recorded(history: History, policy: Policy) -> Json:
-    """Return what the journal keeps of what ``decide()`` looked at."""
+    """
+    Return what the journal keeps of what ``decide()`` looked at.
+
+    *history* may have ``diagnosed`` as the decision left it: each finding keeps its time by that, and nothing else asks for it.
+    """
     *earlier, newest = history.snapshots
     kept: Json = {
         field.name: _exact(getattr(history, field.name))
@@ -96,24 +110,44 @@ def _rows(items: Sequence[Any]) -> Json:
 
 def _looks(snapshots: Iterable[Snapshot]) -> Json:
     """Return what was seen as a list of looks at one server, and runs of polls: both looks, first, last, and how many."""
-    looks: list[Json] = []
-    runs: list[list[Any]] = []
-    last: datetime | None = None
+    looks: dict[object, int] = {}
+    kept: list[Json] = []
+    runs: list[tuple[list[int], list[datetime]]] = []
     for snapshot in snapshots:
-        both = [_numbered(look_at(observation), looks) for observation in snapshot]
+        both = []
+        for observation in snapshot:
+            number = looks.setdefault(_alike(observation), len(looks))
+            if number == len(kept):
+                kept.append(look_at(observation))
+            both.append(number)
         at = snapshot.taken_at
-        if runs and last and runs[-1][:2] == both and (at - last).total_seconds() <= HOLE:
-            runs[-1][3:] = [_exact(at), runs[-1][4] + 1]
+        if runs and runs[-1][0] == both and (at - runs[-1][1][-1]).total_seconds() <= HOLE:
+            runs[-1][1].append(at)
         else:
-            runs.append([*both, _exact(at), _exact(at), 1])
-        last = at
-    return {"looks": looks, "runs": runs}
+            runs.append((both, [at]))
+    return {"looks": kept, "runs": [[*both, _exact(times[0]), _exact(times[-1]), len(times)] for both, times in runs]}
 
 
-def _numbered(look: Json, looks: list[Json]) -> int:
-    if look not in looks:
-        looks.append(look)
-    return looks.index(look)
+def _alike(observation: Observation) -> object:
+    """Return what two looks have in common if the same is kept of them; there may be a thousand, while a plan waits."""
+    answer = observation.answer
+    told = (observation.server, type(answer), _KEPT[type(answer)](answer))
+    if isinstance(answer, Silence) or answer.ha is None:
+        return told
+    partner = answer.ha.partner
+    return (*told, _KEPT[HaStatus](answer.ha), partner and _KEPT[PartnerView](partner))
+
+
+def _getter(kind: type, but: frozenset[str]) -> Callable[[Any], object]:
+    return attrgetter(*(field.name for field in dataclasses.fields(kind) if field.name not in but))
+
+
+_KEPT: Mapping[type, Callable[[Any], object]] = {
+    Silence: _getter(Silence, _PASSING["answer"]),
+    ServerStatus: _getter(ServerStatus, _PASSING["answer"] | {"ha"}),
+    HaStatus: _getter(HaStatus, frozenset({"partner"})),
+    PartnerView: _getter(PartnerView, _PASSING["partner"]),
+}
 
 
 def look_at(observation: Observation) -> Json:
@@ -189,6 +223,8 @@ def _plain(kept: Mapping[str, Any]) -> Json:
 def _snapshots(earlier: Mapping[str, Any]) -> Iterator[Snapshot]:
     """Yield the earlier snapshots; within a run the first and the last are at their times, and the others evenly between."""
     looks = [_observation(look) for look in earlier["looks"]]
+    if sum(count for *_, count in earlier["runs"]) > KEEP_AT_MOST:
+        raise ValueError("more snapshots than a history has")
     for first, second, begin, end, count in earlier["runs"]:
         since, until = datetime.fromisoformat(begin), datetime.fromisoformat(end)
         for number in range(count):

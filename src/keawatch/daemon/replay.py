@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from keawatch.core.decision import Decision, decide
+from keawatch.core.model import History
+from keawatch.core.policy import Policy
 from keawatch.daemon.journal import Entry, entries_in
 from keawatch.daemon.record import NotReplayableError, history_from
 from keawatch.errors import KeawatchError
@@ -38,7 +40,7 @@ class Answer:
     """The plan's; None without one."""
     act: bool
     guards: tuple[tuple[str, str], ...]
-    """Strategy and guard of whatever is withheld, in order."""
+    """Strategy and guard of whatever is withheld, by name: which guard is asked first is no answer."""
 
     def __str__(self) -> str:
         """Return the answer in a line."""
@@ -76,11 +78,19 @@ def _again(entry: Entry) -> Replayed:
     was: Answer | None = None
     try:
         was = _recorded(entry.body)
-        history, policy = history_from(entry.body)
-        now = answer(decide(history, policy))
+        now = _decided(*history_from(entry.body))
     except NotReplayableError as error:
         return Replayed(entry.number, entry.at, entry.pair, was, None, str(error))
     return Replayed(entry.number, entry.at, entry.pair, was, now)
+
+
+def _decided(history: History, policy: Policy) -> Answer:
+    try:
+        return answer(decide(history, policy))
+    except NotReplayableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - to fail where it once decided is another answer, and must not hide the others
+        return Answer((f"an error inside keawatch ({type(error).__name__}: {error})",), None, act=False, guards=())
 
 
 def answer(decision: Decision) -> Answer:
@@ -89,7 +99,7 @@ def answer(decision: Decision) -> Answer:
         tuple(diagnosis.code.value for diagnosis in decision.all),
         decision.plan.strategy if decision.plan else None,
         decision.act,
-        tuple((held.strategy, held.guard.value) for held in decision.withheld),
+        tuple(sorted((held.strategy, held.guard.value) for held in decision.withheld)),
     )
 
 
@@ -99,7 +109,7 @@ def _recorded(body: Mapping[str, Any]) -> Answer:
         decision = body["decision"]
         codes = tuple(str(found["code"]) for found in (decision["diagnosis"], *decision["also"]))
         strategy = decision["plan"]["strategy"] if decision["plan"] else None
-        guards = tuple((str(held["strategy"]), str(held["guard"])) for held in decision["withheld"])
+        guards = tuple(sorted((str(held["strategy"]), str(held["guard"])) for held in decision["withheld"]))
     except (KeyError, TypeError) as error:
         raise NotReplayableError(f"its decision is not whole ({type(error).__name__}: {error})") from None
     return Answer(codes, strategy, strategy is not None and all(held[0] != strategy for held in guards), guards)
