@@ -136,7 +136,8 @@ def test_the_watcher_reaches_the_ha_listener(lab: Lab, version: str) -> None:
 
 class TestNothingIsLeftBehind:
     SCRIPT = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 from tests.kea_pair.lab import Lab, PairSpec
 with Lab() as lab:
     pair = lab.pair(PairSpec(faketime=frozenset("b")))

@@ -18,7 +18,7 @@ from tests.kea_pair.watching import Keawatch, Wish
 VERSIONS = ("2.6", "3.0")
 AUTONOMIES = ("observe", "auto")
 HEARTBEAT = 5.0
-RESTARTS = 3
+RESTARTS = 2
 RATE = 20
 
 
@@ -78,9 +78,7 @@ class TestAStandbyThatComesBack:
         self, rejoined: dict[tuple[str, str], Rejoined], version: str
     ) -> None:
         alone, watched = rejoined[version, "observe"], rejoined[version, "auto"]
-        print(
-            f"{version}: Kea alone {alone.lost} lost {alone.exchanges}; keawatch {watched.lost} lost {watched.exchanges}"
-        )
+        print(f"{version}: Kea alone lost {alone.lost} exchanges, keawatch {watched.lost}")
         assert watched.lost < alone.lost / 2
 
     def test_lacks_nothing_afterwards(self, rejoined: dict[tuple[str, str], Rejoined], version: str) -> None:
