@@ -348,9 +348,13 @@ def test_reset_resets_the_standby_first() -> None:
     assert made.announced_pause > 0
 
 
-def test_reset_costs_nothing_that_is_not_lost_already() -> None:
+def test_reset_costs_nothing_where_nobody_is_served_anyway() -> None:
     assert plan(look(W, T), "reset").announced_pause == 0.0
-    assert plan(look(PD, T), "reset").announced_pause == 0.0
+
+
+def test_reset_beside_a_primary_that_serves_alone_announces_the_pause_of_a_rejoin() -> None:
+    # The standby's sync switches the primary off, until its next heartbeat.
+    assert plan(look(PD, T), "reset").announced_pause > 10.0
 
 
 def test_the_last_resort_of_reset_is_the_running_configuration() -> None:

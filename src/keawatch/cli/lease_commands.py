@@ -188,6 +188,12 @@ backup = typer.Typer(
 )
 
 
+@backup.callback()
+def backup_group(context: typer.Context, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Take the configuration also before the verb, as in `keawatch backup -c FILE list`."""
+    context.default_map = {verb: {"config": str(config)} for verb in ("list", "show", "restore")}
+
+
 @backup.command("list")
 def backup_list(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None, *, json_: JsonOption = False) -> None:
     """List every run that changed leases, oldest first."""

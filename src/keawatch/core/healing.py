@@ -292,6 +292,9 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             after=(state(a.server, HaState.TERMINATED), serves(a.server)),
             deadline=12.0,
             may_refuse=True,
+            # Refused, it takes a millisecond. Where packets are dropped it holds the primary for Kea's ten seconds, and what
+            # follows would hold it as long once more.
+            at_most=2.0,
         ),
         Step(
             key="primary-reset",
@@ -409,6 +412,8 @@ def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     if lacking:
         return NoPlan(Strategy.RESET, lacking)
     costs = a.state is HaState.TERMINATED
+    # A primary that serves alone is switched off while its standby syncs, and until its next heartbeat.
+    pause = 3 * facts.h + 2 * sync_seconds(facts) if costs else facts.h + sync_seconds(facts) if a.serves else 0.0
     return Plan(
         id=plan_id(diagnosis, facts, Strategy.RESET),
         code=diagnosis.code,
@@ -418,11 +423,13 @@ def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
             + (
                 f"; {a.server} answers no client until it is back."
                 if costs
+                else "; clients wait for the standby's sync and the rest of one heartbeat."
+                if a.serves
                 else "; it costs no service that is not lost already."
             )
         ),
         steps=(*_reset_standby(facts), *_reset_primary(facts), *_through_gate(facts), _together(facts)),
-        announced_pause=round(3 * facts.h + 2 * sync_seconds(facts), 1) if costs else 0.0,
+        announced_pause=round(pause, 1),
     )
 
 
@@ -529,7 +536,16 @@ def _reset_primary(facts: Facts) -> tuple[Step, ...]:
             required=False,
         )
 
+    beats = Step(
+        key="standby-beats",
+        title=f"see that {b} hears {a}: a clock that was set back makes its timers late, and it would leave {a} waiting",
+        only_if=(*terminated, *standby_waits),
+        after=(Condition(Fact.HEARS_PARTNER, b, (f"{2 * facts.h + 1:g}",)),),
+        deadline=facts.h + 2.0,
+        rest=True,
+    )
     return (
+        beats,
         reset("primary-reset", f"reset {a}"),
         _scopes_step(facts, "primary-scopes"),
         hears("primary-hears"),

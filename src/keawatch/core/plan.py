@@ -67,6 +67,8 @@ class Fact(StrEnum):
     """It answers us, and no client."""
     HEARD_PARTNER = "heard-partner"
     """It has had a good heartbeat from its partner since it was last given an order."""
+    HEARS_PARTNER = "hears-partner"
+    """Its last good heartbeat is no older than the value, in seconds, and not of a time to come."""
     CLOCKS_AGREE = "clocks-agree"
     """The pair's clocks differ by no more than the value, in seconds."""
     SWITCHED_OFF_BY = "switched-off-by"
@@ -93,6 +95,7 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.SERVES: "{server} serves",
     Fact.SERVES_NOT: "{server} does not serve",
     Fact.HEARD_PARTNER: "{server} has heard its partner again",
+    Fact.HEARS_PARTNER: "{server} has heard its partner within {values} s",
     Fact.CLOCKS_AGREE: "the clocks differ by no more than {values} s",
     Fact.SWITCHED_OFF_BY: "{server} is switched off by origin {values}",
     Fact.NOT_SWITCHED_OFF_BY: "{server} is not switched off by origin {values}",
@@ -155,6 +158,10 @@ def _heard(seen: Observation, before: Observation) -> bool:
     return moved > 1.2
 
 
+def _hears(seen: Observation, within: float) -> bool:
+    return seen.partner is not None and seen.partner.in_touch and 0.0 <= seen.partner.age <= within
+
+
 _Check = Callable[[Condition, Snapshot, Snapshot], bool]
 
 _CHECKS: Mapping[Fact, _Check] = {
@@ -163,6 +170,7 @@ _CHECKS: Mapping[Fact, _Check] = {
     Fact.SERVES: lambda c, s, _: s.of(c.server).serves,
     Fact.SERVES_NOT: lambda c, s, _: s.of(c.server).status is not None and not s.of(c.server).serves,
     Fact.HEARD_PARTNER: lambda c, s, before: _heard(s.of(c.server), before.of(c.server)),
+    Fact.HEARS_PARTNER: lambda c, s, _: _hears(s.of(c.server), float(c.values[0])),
     Fact.CLOCKS_AGREE: lambda c, s, _: _clocks_agree(c, s),
     Fact.SWITCHED_OFF_BY: lambda c, s, _: c.values[0] in s.of(c.server).origins,
     Fact.NOT_SWITCHED_OFF_BY: lambda c, s, _: (
@@ -216,6 +224,8 @@ class Step:
     """What puts the server back if the plan is given up later."""
     pause: float = 0.0
     """Seconds to let pass before the step does anything, cut short when keawatch is told to stop."""
+    at_most: float | None = None
+    """Seconds the command itself may take; one that took longer gives the plan up. None: as long as any command."""
     may_refuse: bool = False
     """Whether Kea's refusal is an expected reply; else a refused required step gives the plan up."""
     rescue: bool = False

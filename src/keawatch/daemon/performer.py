@@ -301,9 +301,15 @@ class Performer:
             snapshot = await self._look(run, _servers_of(step))
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
+        began = self._clock()
         reply = await (self._work(run, step) if step.work else self._send(run, step))
+        took = (self._clock() - began).total_seconds()
         report = await self._await_after(run, step, reply)
         self._report(run, step, report)
+        if step.at_most is not None and took > step.at_most:
+            raise _GivenUp(
+                f"{step.title}: it took {took:.1f} s and not {step.at_most:g}, so packets are lost on the way"
+            )
         if report.result == "done" and not isinstance(reply, KeaError):
             # After a lost reply the state may look the same whether the command arrived or not.
             run.settle(step)
@@ -528,6 +534,21 @@ class Performer:
                 await self._undo(run, step.order)
         return "" if not left else f". NOT put back: {'; '.join(left)}"
 
+    async def _is_back(self, run: _Run, order: Order) -> bool:
+        """
+        Return whether a server runs its own configuration already, so that putting it back would only restart it.
+
+        After a crash it is not known whether the last command arrived; by now the server may be the only one that serves.
+        """
+        kept = self._vault.recall(order.kept_by or run.plan.id, order.server)
+        if order.config is not ConfigVariant.RECORDED or kept is None:
+            return False
+        try:
+            reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
+            return recorded(reply.arguments) in (recorded(kept), rejoining(kept, order.server))
+        except KeaError:
+            return False
+
     async def _undo(self, run: _Run, order: Order) -> str | None:
         body = {"order": str(order)}
         with suppress(JournalError):  # What was changed must be put back, written down or not.
@@ -536,6 +557,9 @@ class Performer:
             arguments = self._arguments(run.plan, order)
         except _GivenUp as given_up:
             return str(given_up)
+        if await self._is_back(run, order):
+            run.to_undo = [other for other in run.to_undo if other != order]
+            return None
         began = self._clock()
         answer = await self._order(order, arguments)
         seconds = (self._clock() - began).total_seconds()

@@ -1,0 +1,194 @@
+"""
+Plays every fault on real Kea pairs, with Kea alone and with keawatch, and writes docs/faults.md and docs/faults.json.
+
+Needs root. About seventy minutes, two laboratories at a time; a fault that fails or does not fit is told as not measured.
+
+    python -m tests.chaos.faults
+    python -m tests.chaos.faults --keep --only clock --minutes 10
+    python -m tests.chaos.faults --keep --minutes 0                     only writes the document anew
+"""
+
+import argparse
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from keawatch import __version__
+from tests.chaos.play import Json, Played, play
+from tests.chaos.scenes import SCENES, Scene
+from tests.chaos.stage import Column
+from tests.chaos.telling import document
+from tests.kea_pair.lab import Lab
+
+AT_ONCE = 2
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One play."""
+
+    scene: Scene
+    column: Column
+    watched: bool
+
+    def __str__(self) -> str:
+        """Return it in a line."""
+        return f"{self.scene.key} {self.column} {'keawatch' if self.watched else 'alone'}"
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """Return what its result is found by."""
+        return self.scene.key, str(self.column), self.watched
+
+
+@dataclass
+class Theatre:
+    """What was played so far, and the laboratories that are open."""
+
+    about: Json
+    results: dict[tuple[str, str, bool], Played] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    labs: list[Lab] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self) -> None:
+        """Take the results of an earlier run."""
+        kept = json.loads((DOCS / "faults.json").read_text(encoding="utf-8"))
+        self.about = kept["about"]
+        played = [Played(**one) for one in kept["plays"]]
+        self.results = {(one.fault, one.column, one.watched): one for one in played}
+        self.errors = dict(kept["errors"])
+
+    def write(self) -> None:
+        """Write both documents."""
+        order = [case.key for case in cases("")]
+        kept = {
+            "about": self.about,
+            "plays": [asdict(self.results[key]) for key in order if key in self.results],
+            "errors": self.errors,
+        }
+        (DOCS / "faults.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        (DOCS / "faults.md").write_text(document(self.results, self.about, self.errors), encoding="utf-8")
+
+    def run(self, case: Case) -> None:
+        """Play a case and keep what came of it."""
+        begun = time.monotonic()
+        try:
+            result = self._play(case)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong with one play, the others go on
+            with self.lock:
+                self.errors[str(case)] = f"{type(error).__name__}: {error}"
+                print(f"{time.strftime('%H:%M:%S')} {case}: {error!r}", flush=True)
+            return
+        with self.lock:
+            self.results[case.key] = result
+            self.errors.pop(str(case), None)
+            self.write()
+        print(f"{time.strftime('%H:%M:%S')} {case}: {told(result)}; {time.monotonic() - begun:.0f} s", flush=True)
+
+    def close(self) -> None:
+        """End every play at once."""
+        for lab in self.labs:
+            lab.close()
+
+    def _play(self, case: Case) -> Played:
+        lab = Lab()
+        self.labs.append(lab)
+        with lab:
+            try:
+                result = play(lab, case.scene, case.column, watched=case.watched)
+            except BaseException:
+                keep_logs(lab, case)
+                raise
+            if "KEAWATCH_LAB_LOGS" in os.environ:
+                keep_logs(lab, case)
+            return result
+
+
+def keep_logs(lab: Lab, case: Case) -> None:
+    """Keep what the servers and keawatch have logged, and say where."""
+    name = re.sub(r"[^\w.-]+", "-", str(case))
+    print(f"{case}: logs in {lab.keep_logs(name)}", flush=True)
+
+
+def told(result: Played) -> str:
+    """Return a result in a line."""
+    plans = [f"{plan['strategy']}/{plan['code']} {plan['result']}" for plan in result.plans]
+    return (
+        f"{' / '.join(result.states)} {result.code} after {result.seconds}, {result.exchanges}, {result.lost} lost, "
+        f"{result.twice} twice, {result.apart} differ, {plans} {result.codes}"
+    )
+
+
+def cases(only: str) -> list[Case]:
+    """Return every play: hot-standby before load-balancing, in the order of the faults."""
+    found = [Case(scene, column, watched) for scene in SCENES for column in scene.columns for watched in (False, True)]
+    found.sort(key=lambda case: case.column.mode)
+    return [case for case in found if only in str(case)]
+
+
+def run_all(theatre: Theatre, todo: list[Case], until: float) -> None:
+    """Play the cases, some at a time, as long as there is time to begin one."""
+    waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
+    for case in todo:
+        waiting.put(case)
+
+    def work() -> None:
+        while time.monotonic() < until:
+            try:
+                case = waiting.get_nowait()
+            except queue.Empty:
+                return
+            theatre.run(case)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        jobs: list[Future[None]] = [pool.submit(work) for _ in range(AT_ONCE)]
+        try:
+            for job in jobs:
+                job.result()
+        except KeyboardInterrupt:
+            waiting = queue.SimpleQueue()
+            theatre.close()
+            raise
+
+
+def version() -> str:
+    """Return keawatch's version, with the commit where there is one."""
+    command = ["git", "-C", str(DOCS.parent), "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__} ({commit})"
+
+
+def main() -> None:
+    """Play and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="a part of a play's name, such as clock or 'cut 2.6'")
+    parser.add_argument("--minutes", type=float, default=120.0, help="begin no play later than that")
+    parser.add_argument("--keep", action="store_true", help="keep what is in docs/faults.json and play what is missing")
+    chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    theatre = Theatre({"date": time.strftime("%Y-%m-%d"), "keawatch": version()})
+    if chosen.keep:
+        theatre.read()
+    todo = [case for case in cases(chosen.only) if case.key not in theatre.results]
+    run_all(theatre, todo, time.monotonic() + 60 * chosen.minutes)
+    theatre.write()
+    if theatre.errors:
+        sys.exit("\n".join(f"{case}: {error}" for case, error in theatre.errors.items()))
+
+
+if __name__ == "__main__":
+    main()
