@@ -228,3 +228,21 @@ class TestAComparisonThatDidNotSettle:
 
     def test_and_one_that_did_is_not(self) -> None:
         assert due(differing(WELL, ago=90.0)) is None
+
+
+# --- a link that failed for a moment
+
+
+@pytest.mark.parametrize("trouble", [{"partner_word": HaState.UNAVAILABLE}, {"interrupted": True}, {"heard_ago": 60.0}])
+def test_it_is_due_when_a_server_has_its_partner_again_though_no_state_has_changed(trouble: dict[str, Any]) -> None:
+    apart = held(but(HEALTHY, "a", **trouble), 6.0, after=DONE)
+    apart = replace(apart, comparison=DONE.comparison)
+    assert due(apart) is None, "updates are still lost"
+    again = replace(held(HEALTHY, 4.0, after=apart), comparison=DONE.comparison)
+    assert "a had lost touch with its partner at" in (due(again) or "")
+
+
+def test_once_compared_a_moment_of_lost_touch_is_over() -> None:
+    apart = held(but(HEALTHY, "a", interrupted=True), 6.0, after=DONE)
+    again = held(HEALTHY, 30.0, after=apart)
+    assert due(differing(again, ago=5.0)) is None

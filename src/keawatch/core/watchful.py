@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from keawatch.core.comparison import Comparison
 from keawatch.core.facts import Facts, facts_of
-from keawatch.core.model import NORMAL_STATES, History, Observation, Snapshot
+from keawatch.core.model import NORMAL_STATES, HaState, History, Observation, Snapshot
 from keawatch.core.policy import Policy
 
 IN_FLIGHT = 1.0
@@ -96,6 +96,33 @@ def _attempt_ended(last: Comparison, facts: Facts) -> str | None:
     return None
 
 
+def _lost_touch(last: Comparison, facts: Facts) -> str | None:
+    """
+    Return that a server had lost touch with its partner for a while, and has it again, though no state has changed.
+
+    A link that fails for less than max-response-delay leaves both at work; the updates that were sent meanwhile are lost, and
+    no counter tells (seen on 2.6 and 3.0 over a flapping link).
+    """
+    if any(_out_of_touch(o, facts) for o in (facts.a, facts.b)):
+        return None
+    began = last.at - timedelta(seconds=last.seconds)
+    for snapshot in reversed(facts.history.snapshots):
+        if snapshot.taken_at <= began:
+            break
+        for observation in snapshot:
+            if _out_of_touch(observation, facts):
+                return f"{observation.server} had lost touch with its partner at {snapshot.taken_at:%H:%M:%S} UTC"
+    return None
+
+
+def _out_of_touch(observation: Observation, facts: Facts) -> bool:
+    view = observation.partner
+    if view is None:
+        return False
+    late = view.age > 2 * facts.h + ROUNDING
+    return view.communication_interrupted or view.state is HaState.UNAVAILABLE or late
+
+
 def _unsent(last: Comparison, facts: Facts) -> str | None:
     """Return that a server could not send updates: Kea counts those it skipped while it thought its partner down."""
     for observation in (facts.a, facts.b):
@@ -143,4 +170,12 @@ _ENDS_COMPARED = frozenset({"reconcile", "upkeep"})
 
 _Check = Callable[[Comparison, Facts], str | None]
 
-_CHECKS: tuple[_Check, ...] = (_came_together, _restarted, _attempt_ended, _unsent, _counts_apart, _unsettled)
+_CHECKS: tuple[_Check, ...] = (
+    _came_together,
+    _restarted,
+    _attempt_ended,
+    _unsent,
+    _lost_touch,
+    _counts_apart,
+    _unsettled,
+)
