@@ -5,7 +5,9 @@ Says of each fault what keawatch does about it and why; written after what was m
 SAYS = {
     "standby-killed": (
         "keawatch tells that the partner is down and lets Kea bring the standby back; once that has synced, it ends the pause "
-        "in which the primary, switched off for the sync, waits for its next heartbeat, and then compares the leases."
+        "in which the primary, switched off for the sync, waits for its next heartbeat, and then compares the leases. In "
+        "load-balancing it leaves that pause to Kea: the secondary serves from the same pools at once, and would give out again what "
+        "it has not heard of."
     ),
     "primary-killed": (
         "keawatch tells, and changes nothing while Kea fails over and back: the only server that serves is never touched. "
@@ -18,7 +20,10 @@ SAYS = {
         "keawatch can't see a server that hangs, and what it can't see freezes it; the standby takes over by itself, and when "
         "the primary runs on, the leases are compared."
     ),
-    "both-killed": "keawatch waits: no command makes two servers start faster than they do by themselves.",
+    "both-killed": (
+        "keawatch waits, since no command makes two servers start faster than they do by themselves, and compares the leases "
+        "when both are at work."
+    ),
     "cut": (
         "keawatch tells that both serve and touches neither, since stopping one is a person's choice. When both are at work "
         "again it makes what Kea's sync left apart alike by the primary's word; of an address that both gave away, one client "
@@ -47,13 +52,19 @@ SAYS = {
         "Kea calls the pair healthy though the standby lacks what the primary had; keawatch compares after every rejoin and "
         "writes the standby what it lacks."
     ),
-    "disabled-1000": "keawatch switches the server on again, clearing exactly the origin that was left.",
-    "disabled-2000": "keawatch switches the server on again, clearing exactly the origin that was left.",
+    "disabled-1000": (
+        "keawatch switches the server on again, clearing exactly the origin that was left, once it has been seen so for long "
+        "enough that it is no sync of Kea's own; with Kea alone nobody was served for as long as it was looked at."
+    ),
+    "disabled-2000": "The same as with origin 1000.",
     "maintenance": "keawatch tells and leaves it alone: a person ordered it.",
     "keawatch-killed": (
         "keawatch takes the plan up from its journal at its next start; until then both servers are left as members of the "
         "pair, and clients are served. (Seconds count from that start, 3 s after its death.)"
     ),
-    "wrong-name": "keawatch does nothing to a pair in which it is not certain which server is which.",
+    "wrong-name": (
+        "Kea does not start under the name of its partner, whose address it can't bind: to keawatch that is a server that is "
+        "down, and it tells so. With the right name it is a standby that comes back, as above."
+    ),
     "mixed": "The same as with two servers of one version.",
 }

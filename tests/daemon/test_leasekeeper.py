@@ -428,6 +428,17 @@ class TestRivals:
         assert again.history.rivals == (rival(1), rival(2))
         await again.close()
 
+    async def test_are_told_the_right_way_round_when_kea_has_let_the_later_one_win(self, tmp_path: Path) -> None:
+        seen = stage(tmp_path)
+        split = Rival("10.0.0.1", "hw-address 02:01 (by a)", "hw-address 02:02 (by b)", MOMENT + timedelta(hours=1))
+        seen.keeper.work.owners = {"10.0.0.1": "hw-address 02:02"}
+        history = seen.keeper.take(seen.history, replace(outcome(), comparisons=(comparison(rivals=(split,)),)))
+        assert history.rivals == (replace(split, kept=split.lost, lost=split.kept),)
+        seen.keeper.work.owners = {"10.0.0.1": "hw-address 02:01"}
+        history = seen.keeper.take(seen.history, replace(outcome(), comparisons=(comparison(rivals=(split,)),)))
+        assert history.rivals == (split,)
+        await seen.close()
+
     async def test_are_gathered_and_forgotten_when_their_lease_has_run_out(self, tmp_path: Path) -> None:
         seen = stage(tmp_path)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from keawatch.core.codes import Code, Finding, Severity
 from keawatch.core.facts import Facts, evidence
-from keawatch.core.model import HaState, Observation
+from keawatch.core.model import HaState, Mode, Observation
 
 CLOSE = 120.0
 """Seconds for which a rejoin is looked at closely; one that takes longer is stuck, or syncs very much."""
@@ -26,6 +26,10 @@ _LOCAL, _DATABASE = 1000, 3000
 def dark_between(facts: Facts) -> tuple[Observation, tuple[str, ...]] | None:
     """Return the primary that has switched itself off though its partner is ready, and by which origins; None if it has not."""
     a, b = facts.a, facts.b
+    if facts.mode is not Mode.HOT_STANDBY:
+        # A secondary serves its own clients as soon as it is back at work, from the same pools: until the primary copies its
+        # leases again, it would give out once more what the primary has just given (seen on 2.6).
+        return None
     if a.state is not HaState.PARTNER_DOWN or b.state is not HaState.READY or a.status is None:
         return None
     if not a.status.switched_off or a.status.dhcp is None or a.status.dhcp.user:
@@ -51,4 +55,6 @@ def rejoin_pause(facts: Facts) -> Finding | None:
 def under_way(facts: Facts) -> bool:
     """Return whether a standby is coming back beside a primary that serves alone, so that each tenth of a second counts."""
     back = {HaState.WAITING, HaState.SYNCING, HaState.READY}
+    if facts.mode is not Mode.HOT_STANDBY:
+        return False
     return facts.a.state is HaState.PARTNER_DOWN and facts.b.state in back and facts.in_state(facts.b) < CLOSE

@@ -176,7 +176,8 @@ class LeaseKeeper:
     def _merged(self, history: History, found: tuple[Rival, ...]) -> tuple[Rival, ...]:
         known = {(rival.address, rival.lost): rival for rival in (*history.rivals, *found)}
         moment = self.clock()
-        rivals = tuple(rival for rival in known.values() if rival.until > moment)[-MOST_RIVALS:]
+        kept = [_righted(rival, self.work.owners) for rival in known.values() if rival.until > moment]
+        rivals = tuple({rival.address: rival for rival in kept}.values())[-MOST_RIVALS:]
         if rivals != history.rivals:
             self._set("rivals", {"rivals": rivals})
         return rivals
@@ -261,6 +262,14 @@ def _said(error: BaseException) -> str:
     return (
         str(error) if isinstance(error, KeawatchError) else f"an error inside keawatch: {type(error).__name__}: {error}"
     )
+
+
+def _righted(rival: Rival, owners: Mapping[str, str]) -> Rival:
+    """Return *rival* with its clients the right way round: the one whose lease both servers hold by now is the one that keeps it."""
+    holds = owners.get(rival.address)
+    if holds is not None and rival.lost.startswith(f"{holds} (by ") and not rival.kept.startswith(f"{holds} (by "):
+        return replace(rival, kept=rival.lost, lost=rival.kept)
+    return rival
 
 
 def _rivals_from(kept: Mapping[str, Any] | None) -> tuple[Rival, ...]:

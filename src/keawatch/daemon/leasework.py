@@ -8,6 +8,7 @@ outcome are those of every other plan; the performer alone calls it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,10 +21,12 @@ from keawatch.core.model import History, Mode
 from keawatch.core.policy import Policy
 from keawatch.core.testimony import testimony
 from keawatch.daemon.clock import Clock, now
-from keawatch.errors import BackupError
+from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
+from keawatch.leases.lease import address_of, client_of, key_of, same_client
+from keawatch.leases.pages import LIMIT
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
 from keawatch.leases.verdict import Judge, Sides
@@ -47,6 +50,8 @@ class LeaseWork:
     """What was seen so far, kept up to date by the loop: who is primary, and who served when."""
     done: Reconciled | None = None
     """What the last reconcile did, also when it was cut off."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """Who holds the addresses that two clients were given, where both servers agree by now."""
 
     @property
     def backup(self) -> Backup:
@@ -56,7 +61,27 @@ class LeaseWork:
     async def compare(self, why: str, *, progress: Progress = nobody, rest: float = 0.0) -> Comparison:
         """Compare both databases; raises KeaError when one can't be read to its end."""
         comparing = await self._comparing(progress, rest)
-        return (await comparing.run(why)).comparison
+        found = (await comparing.run(why)).comparison
+        with contextlib.suppress(KeaError):  # What was compared stands all the same.
+            await self._look_at_rivals()
+        return found
+
+    async def _look_at_rivals(self) -> None:
+        """
+        Note who holds each address now that two clients were given.
+
+        What a comparison during a split says of whose lease stays is what keawatch would do; Kea's own sync comes first, and
+        lets the later record win on the server that syncs.
+        """
+        judge = self._judge()
+        family = judge.sides.family
+        keys = sorted(key_of({"ip-address": rival.address}, family) for rival in self.history.rivals)
+        first, second = await judge.sides.records_at([(key, number * LIMIT) for number, key in enumerate(keys)])
+        self.owners = {
+            address_of(key, family): client_of(first[key])
+            for key in keys
+            if key in first and key in second and same_client(first[key], second[key])
+        }
 
     async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Progress = nobody) -> Reconciled:
         """
