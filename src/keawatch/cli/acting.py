@@ -11,12 +11,13 @@ from rich.console import Console
 from keawatch.cli.exits import RefusedError
 from keawatch.cli.remote import LONG, Remote
 from keawatch.config import Config, PairConfig
+from keawatch.core.decision import Decision
 from keawatch.core.plan import Step
 from keawatch.core.policy import Strategy
 from keawatch.daemon import shown
 from keawatch.daemon.app import actor
-from keawatch.daemon.loop import PairView, Watcher
-from keawatch.daemon.performer import StepReport
+from keawatch.daemon.loop import PairLoop, PairView, Watcher
+from keawatch.daemon.performer import PlanOutcome, StepReport
 
 Agreed = Callable[[dict[str, Any]], None]
 
@@ -45,11 +46,16 @@ async def heal_here(
         agreed(entry)
         # What a person agreed to may be minutes old: the decision is made again on what is so now.
         await acting.loop.look()
-        decision = acting.loop.plan_for_operator(strategy)
-        if decision.plan is None or not decision.act:
-            raise RefusedError("; ".join(held.reason for held in decision.withheld) or decision.diagnosis.sentence)
+        task = begin(acting.loop, acting.loop.plan_for_operator(strategy))
         # Ctrl-C must not break a step in two: the plan goes on to its next place of rest, where leaving this block ends it.
-        return shown.outcome(await asyncio.shield(acting.loop.begin(decision.plan, by="operator")))
+        return shown.outcome(await asyncio.shield(task))
+
+
+def begin(loop: PairLoop, decision: Decision) -> asyncio.Task[PlanOutcome]:
+    """Begin the plan that a person has agreed to; raises RefusedError with the reasons when it is held back by now."""
+    if decision.plan is None or not decision.act:
+        raise RefusedError("; ".join(held.reason for held in decision.withheld) or decision.diagnosis.sentence)
+    return loop.begin(decision.plan, by="operator")
 
 
 class _Teller(Watcher):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from keawatch.cli import show_leases as show
+from keawatch.cli.acting import begin
 from keawatch.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -42,8 +43,7 @@ def diff(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None, *, json
     with show.progress(quiet=json_) as progress:
         found = asyncio.run(_compared(loaded, chosen, progress))
     print_json(found) if json_ else show.diff(out(), found)
-    differs = any(found[kind] for kind in show.KINDS) or found["suspicious"] or not found["settled"]
-    raise typer.Exit(Exit.PROBLEM if differs else Exit.WELL)
+    raise typer.Exit(Exit.WELL if _alike(found) else Exit.PROBLEM)
 
 
 async def _compared(config: Config, pair: PairConfig, progress: show.Progress) -> dict[str, Any]:
@@ -129,10 +129,7 @@ async def _reconcile_here(config: Config, pair: PairConfig, agreed: Agreed, prog
             return shown.nothing_done("the databases are alike")
         agreed(found, entry)
         await loop.look()  # What a person agreed to may be minutes old.
-        decision = loop.plan_to_reconcile()
-        if decision.plan is None or not decision.act:
-            raise RefusedError("; ".join(held.reason for held in decision.withheld) or decision.diagnosis.sentence)
-        task = loop.begin(decision.plan, by="operator")
+        task = begin(loop, loop.plan_to_reconcile())
         return shown.outcome(await _beside(loop, asyncio.shield(task)))
 
 

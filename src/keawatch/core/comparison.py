@@ -106,6 +106,11 @@ class Comparison:
         return sum(self.counts.values())
 
     @property
+    def is_clean(self) -> bool:
+        """Return whether nothing was found, nothing left uncounted, and both databases are believed."""
+        return not self.differences and self.settled and self.suspicious is None
+
+    @property
     def harmless(self) -> int:
         """
         Return how many differences can be mended without losing anything.

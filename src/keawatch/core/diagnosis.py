@@ -72,9 +72,7 @@ def _own_name(observation: Observation) -> str | None:
 
 
 def _split(facts: Facts) -> Finding | None:
-    if not (facts.a.serves and facts.b.serves):
-        return None
-    both = sorted(set(facts.a.scopes) & set(facts.b.scopes))
+    both = facts.snapshot.served_twice
     if not both:
         return None
     return Finding(

@@ -60,6 +60,11 @@ class Facts:
         return self.ha.mode if self.ha else Mode.HOT_STANDBY
 
     @property
+    def normal(self) -> HaState:
+        """Return the state in which both servers are when the pair is at work."""
+        return HaState.LOAD_BALANCING if self.mode is Mode.LOAD_BALANCING else HaState.HOT_STANDBY
+
+    @property
     def nobody_serves(self) -> bool:
         """Return whether no server that answers us is known to answer clients; one without the HA hook answers all of them."""
         return not any(o.serves or _alone(o) for o in (self.a, self.b))

@@ -28,7 +28,7 @@ from keawatch.core.plan import (
     state,
 )
 from keawatch.core.policy import Strategy
-from keawatch.core.proposals import NoPlan, Proposal, plan_id
+from keawatch.core.proposals import LONGEST_WORK, NoPlan, Proposal, lacking, plan_id
 
 _BOUNCE = 0.05
 """Seconds to look for the effect of a reset: Kea runs its state machine before it answers, so a bounce shows at once."""
@@ -82,9 +82,9 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     that one word, until its next restart (``History.config_apart``).
     """
     a, b = facts.a, facts.b
-    lacking = _can_cover(facts) or can_not_reconcile(facts)
-    if lacking:
-        return NoPlan(Strategy.SEAMLESS, lacking)
+    obstacle = _can_cover(facts) or can_not_reconcile(facts)
+    if obstacle:
+        return NoPlan(Strategy.SEAMLESS, obstacle)
     return Plan(
         id=plan_id(diagnosis, facts, Strategy.SEAMLESS),
         code=diagnosis.code,
@@ -107,7 +107,7 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
             title=f"make {b}'s leases those of {a}, which goes on serving",
             only_if=(state(a, HaState.PARTNER_DOWN), *waits),
             before=(state(a, HaState.PARTNER_DOWN), serves(a), *waits),
-            deadline=900.0,
+            deadline=LONGEST_WORK,
             work=Work.CATCH_UP,
         ),
         Step(
@@ -125,7 +125,7 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
             key="alike-again",
             title=f"compare once more: {a} went on leasing until {b} was back",
             before=(serves(a),),
-            deadline=900.0,
+            deadline=LONGEST_WORK,
             rest=True,
             work=Work.RECONCILE,
         ),
@@ -152,7 +152,7 @@ def _through_gate(facts: Facts) -> tuple[Step, ...]:
             title=f"compare {b.server}'s leases with {a}'s before it may serve",
             only_if=held,
             before=(serves(a), *held),
-            deadline=900.0,
+            deadline=LONGEST_WORK,
             required=False,
             rest=True,
             work=Work.RECONCILE,
@@ -181,9 +181,9 @@ def _cover(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     never without HA: killed at any moment, keawatch leaves it a standby that still hears the primary and would take over.
     """
     a, b = facts.a, facts.b
-    lacking = _can_cover(facts)
-    if lacking:
-        return NoPlan(Strategy.COVER, lacking)
+    obstacle = _can_cover(facts)
+    if obstacle:
+        return NoPlan(Strategy.COVER, obstacle)
     return Plan(
         id=plan_id(diagnosis, facts, Strategy.COVER),
         code=diagnosis.code,
@@ -198,7 +198,7 @@ def _cover(diagnosis: Diagnosis, facts: Facts) -> Proposal:
 
 
 def _can_cover(facts: Facts) -> str | None:
-    return next((lacking for check in _COVER_NEEDS if (lacking := check(facts))), None)
+    return next((obstacle for check in _COVER_NEEDS if (obstacle := check(facts))), None)
 
 
 def _states_for_cover(facts: Facts) -> str | None:
@@ -213,11 +213,7 @@ def _commands_for_cover(facts: Facts) -> str | None:
         (facts.b, (Command.CONFIG_SET, Command.CONFIG_TEST)),
         (facts.a, (Command.HA_RESET, Command.HA_MAINTENANCE_START, Command.HA_SCOPES, Command.HA_SYNC)),
     )
-    for server, commands in needs:
-        missing = [command for command in commands if command not in server.facts.commands]
-        if missing:
-            return f"{server.server} accepts {' and '.join(missing)} at none of the addresses given for it"
-    return None
+    return next((missing for server, commands in needs if (missing := lacking(server, commands))), None)
 
 
 def _forgets_skew(facts: Facts) -> str | None:
@@ -389,7 +385,7 @@ def _turn(facts: Facts) -> float:
 
 def _together(facts: Facts) -> Step:
     a, b = facts.a.server, facts.b.server
-    normal = HaState.HOT_STANDBY if facts.mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
+    normal = facts.normal
     both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
     return Step(
         key="together",
@@ -408,9 +404,9 @@ def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     bounced primary gets its scopes back at once instead of a heartbeat later.
     """
     a, b = facts.a, facts.b
-    lacking = _can_reset(facts)
-    if lacking:
-        return NoPlan(Strategy.RESET, lacking)
+    obstacle = _can_reset(facts)
+    if obstacle:
+        return NoPlan(Strategy.RESET, obstacle)
     costs = a.state is HaState.TERMINATED
     # A primary that serves alone is switched off while its standby syncs, and until its next heartbeat.
     pause = 3 * facts.h + 2 * sync_seconds(facts) if costs else facts.h + sync_seconds(facts) if a.serves else 0.0

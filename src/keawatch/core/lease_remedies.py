@@ -14,15 +14,7 @@ from keawatch.core.facts import Facts, sync_seconds
 from keawatch.core.gate import Gate, gate_of, lost_partner, overdue, terminated_partner
 from keawatch.core.model import NORMAL_STATES, HaState, Mode, Observation
 from keawatch.core.plan import Command, Condition, Order, Plan, Step, Work, not_state, serves, serves_not, state
-from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
-
-_LONGEST = 900.0
-"""Seconds a reconcile may take: half a million leases are read in about one minute."""
-
-
-def _normal(facts: Facts) -> HaState:
-    return HaState.LOAD_BALANCING if facts.mode is Mode.LOAD_BALANCING else HaState.HOT_STANDBY
-
+from keawatch.core.proposals import LONGEST_WORK, NoPlan, Proposal, lacking, plan_id
 
 # --- the commands it takes
 
@@ -107,7 +99,7 @@ def _gate_plan(diagnosis: Diagnosis, facts: Facts, gate: Gate) -> Plan:
                 key="reconcile",
                 title=f"compare {held}'s leases with {partner}'s, and mend what differs",
                 # Before the partner is at work it copies no lease to the one that is held, and a comparison would be old at once.
-                before=(state(partner, _normal(facts)), serves(partner), state(held, HaState.READY)),
+                before=(state(partner, facts.normal), serves(partner), state(held, HaState.READY)),
                 after=(state(held, HaState.READY),),
                 deadline=_until_overdue(gate, facts),
                 work=Work.RECONCILE,
@@ -119,7 +111,7 @@ def _gate_plan(diagnosis: Diagnosis, facts: Facts, gate: Gate) -> Plan:
 
 
 def _until_overdue(gate: Gate, facts: Facts) -> float:
-    return max(5.0, min(_LONGEST, facts.policy.gate_deadline - gate.seconds))
+    return max(5.0, min(LONGEST_WORK, facts.policy.gate_deadline - gate.seconds))
 
 
 def _continue_plan(diagnosis: Diagnosis, facts: Facts, gate: Gate, why: str) -> Plan:
@@ -187,7 +179,7 @@ def _reconcile_step(facts: Facts) -> Step:
         title="compare both servers' leases, and mend what differs",
         before=together,
         after=together,
-        deadline=_LONGEST,
+        deadline=LONGEST_WORK,
         rest=True,
         work=Work.RECONCILE,
     )
@@ -197,7 +189,7 @@ def _together(facts: Facts) -> tuple[Condition, ...]:
     """Return that both are at work and the right one serves: only then do Kea's own updates go both ways meanwhile."""
     a, b = facts.a.server, facts.b.server
     other = serves(b) if facts.mode is Mode.LOAD_BALANCING else serves_not(b)
-    return (state(a, _normal(facts)), state(b, _normal(facts)), serves(a), other)
+    return (state(a, facts.normal), state(b, facts.normal), serves(a), other)
 
 
 def _resync(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:

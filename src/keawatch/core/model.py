@@ -349,6 +349,13 @@ class Snapshot:
         yield self.second, self.first
 
     @property
+    def served_twice(self) -> list[str]:
+        """Return the scopes that both servers are known to serve."""
+        if not (self.first.serves and self.second.serves):
+            return []
+        return sorted(set(self.first.scopes) & set(self.second.scopes))
+
+    @property
     def both_answered(self) -> bool:
         """Return whether both servers answered."""
         return self.first.status is not None and self.second.status is not None

@@ -21,6 +21,9 @@ class NoPlan:
 
 Proposal = Plan | NoPlan
 
+LONGEST_WORK = 900.0
+"""Seconds that work on leases may take: half a million of them are read in well under a minute."""
+
 
 def plan_id(diagnosis: Diagnosis, facts: Facts, strategy: str) -> str:
     """Return a plan's name: unique on this host, since no two plans begin in one second."""

@@ -19,7 +19,7 @@ CLOSE = 120.0
 QUICK = 0.1
 """Seconds between two looks meanwhile."""
 
-_LOCAL, _DATABASE = 1000, 3000
+_LOCAL, DATABASE = 1000, 3000
 """Origins from here on are the HA machine's own, those from here on are no HA's (network_state.h)."""
 
 
@@ -34,7 +34,7 @@ def dark_between(facts: Facts) -> tuple[Observation, tuple[str, ...]] | None:
         return None
     if not a.status.switched_off or a.status.dhcp is None or a.status.dhcp.user:
         return None
-    origins = tuple(origin for origin in a.origins if _LOCAL <= int(origin) < _DATABASE)
+    origins = tuple(origin for origin in a.origins if _LOCAL <= int(origin) < DATABASE)
     return (a, origins) if origins and len(origins) == len(a.origins) else None
 
 

@@ -8,6 +8,7 @@ Each sequence was tried on real pairs of Kea 2.2.0, 2.6.3 and 3.0.4; docs/archit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from keawatch.core.codes import Code, Diagnosis
 from keawatch.core.diagnosis import left_disabled
@@ -26,7 +27,7 @@ from keawatch.core.plan import (
     state,
 )
 from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
-from keawatch.core.rejoin import dark_between
+from keawatch.core.rejoin import DATABASE, dark_between
 from keawatch.core.settle import settle
 
 
@@ -44,14 +45,14 @@ def _switch_on(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     if left is None:
         return ()
     server = left[0]
-    if any(int(origin) >= _DATABASE for origin in server.origins):
+    if any(int(origin) >= DATABASE for origin in server.origins):
         return (NoPlan("enable", f"{server.server} has lost its lease database; mend that, and it enables itself"),)
-    if Command.DHCP_ENABLE not in server.facts.commands:
-        return (NoPlan("enable", f"{server.server} accepts dhcp-enable at none of the addresses given for it"),)
+    missing = lacking(server, (Command.DHCP_ENABLE,))
+    if missing:
+        return (NoPlan("enable", missing),)
     return (_enable_plan(diagnosis, facts, server, server.origins),)
 
 
-_DATABASE = 3000
 _SERVES_WHEN_ON = frozenset(
     {
         HaState.HOT_STANDBY,
@@ -63,18 +64,23 @@ _SERVES_WHEN_ON = frozenset(
 )
 
 
+def _clear(server: str, origin: str, title: str) -> Step:
+    """Return the step that clears one origin, if it is there."""
+    return Step(
+        key=f"enable-{origin}",
+        title=title,
+        # dhcp-enable clears only the origin it names and always answers success (network_state.cc).
+        order=Order(server, Command.DHCP_ENABLE, {"origin-id": int(origin)}),
+        only_if=(Condition(Fact.SWITCHED_OFF_BY, server, (origin,)),),
+        after=(Condition(Fact.NOT_SWITCHED_OFF_BY, server, (origin,)),),
+        rest=True,
+    )
+
+
 def _enable_plan(diagnosis: Diagnosis, facts: Facts, server: Observation, by: tuple[str, ...]) -> Plan:
+    awake = (state(server.server, *sorted(_SERVES_WHEN_ON)),)
     steps = tuple(
-        Step(
-            key=f"enable-{origin}",
-            title=f"clear origin {origin} on {server.server}",
-            # dhcp-enable clears only the origin it names and always answers success (network_state.cc).
-            order=Order(server.server, Command.DHCP_ENABLE, {"origin-id": int(origin)}),
-            only_if=(Condition(Fact.SWITCHED_OFF_BY, server.server, (origin,)),),
-            before=(state(server.server, *sorted(_SERVES_WHEN_ON)),),
-            after=(Condition(Fact.NOT_SWITCHED_OFF_BY, server.server, (origin,)),),
-            rest=True,
-        )
+        replace(_clear(server.server, origin, f"clear origin {origin} on {server.server}"), before=awake)
         for origin in by
     )
     serving = Step(
@@ -100,24 +106,17 @@ def _shorten(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     if missing:
         return (NoPlan("shorten", missing),)
     ready = (state(a.server, HaState.PARTNER_DOWN), state(facts.b.server, HaState.READY))
-    steps = tuple(
-        Step(
-            key=f"enable-{origin}",
-            title=f"clear origin {origin} on {a.server}, whose partner is ready",
-            order=Order(a.server, Command.DHCP_ENABLE, {"origin-id": int(origin)}),
-            # At its heartbeat Kea clears it by itself, and the standby has left ready then.
-            only_if=(Condition(Fact.SWITCHED_OFF_BY, a.server, (origin,)), *ready),
-            after=(Condition(Fact.NOT_SWITCHED_OFF_BY, a.server, (origin,)),),
-            rest=True,
-        )
-        for origin in origins
-    )
+    steps = []
+    for origin in origins:
+        step = _clear(a.server, origin, f"clear origin {origin} on {a.server}, whose partner is ready")
+        # At its heartbeat Kea clears it by itself, and the standby has left ready then.
+        steps.append(replace(step, only_if=(*step.only_if, *ready)))
     plan = Plan(
         id=plan_id(diagnosis, facts, "shorten"),
         code=diagnosis.code,
         strategy="shorten",
         summary=f"{a.server} is switched on again at once: {facts.b.server} has its leases, and gets what is leased until they are together.",
-        steps=steps,
+        steps=tuple(steps),
         announced_pause=0.0,
     )
     return (plan,)

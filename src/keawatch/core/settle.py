@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from keawatch.core.codes import Diagnosis
 from keawatch.core.facts import Facts, sync_seconds
-from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode
+from keawatch.core.model import JOINING_STATES, NORMAL_STATES
 from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, serves, state
-from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
+from keawatch.core.proposals import LONGEST_WORK, NoPlan, Proposal, lacking, plan_id
 
 
 def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
@@ -18,8 +18,7 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     missing = lacking(server, (Command.CONFIG_SET,))
     if missing:
         return (NoPlan("settle", missing),)
-    normal = HaState.LOAD_BALANCING if facts.mode is Mode.LOAD_BALANCING else HaState.HOT_STANDBY
-    together = (state(partner.server, normal), serves(partner.server), state(server.server, normal))
+    together = (state(partner.server, facts.normal), serves(partner.server), state(server.server, facts.normal))
     back = Step(
         key="standby-settle",
         title=f"give {server.server} the configuration back that it had before it was healed",
@@ -40,7 +39,7 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
         key="reconcile",
         title="compare both servers' leases, and mend what differs",
         before=together,
-        deadline=900.0,
+        deadline=LONGEST_WORK,
         rest=True,
         work=Work.RECONCILE,
     )

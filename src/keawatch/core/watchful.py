@@ -39,7 +39,7 @@ def comparison_due(history: History, policy: Policy) -> str | None:
     if not history.snapshots or history.comparing is not None or not history.newest.both_answered:
         return None
     facts = facts_of(history, policy)
-    split = sorted(set(facts.a.scopes) & set(facts.b.scopes)) if facts.a.serves and facts.b.serves else []
+    split = facts.snapshot.served_twice
     return _while_split(split, facts) if split else _while_together(facts)
 
 

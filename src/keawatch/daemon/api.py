@@ -338,7 +338,7 @@ class Routes:
         """Bring the lease databases together by the plan that a person gets; 409 with the reasons when refused."""
         loop, body = self._loop(request), await _body(request)
         found = _view(loop).history.comparison
-        if found and not found.differences and found.settled and not found.suspicious:
+        if found and found.is_clean:
             return JSONResponse(shown.nothing_done("the databases are alike"))
         return await _carried_out(loop, loop.plan_to_reconcile(), wait=body.get("wait", True) is not False)
 

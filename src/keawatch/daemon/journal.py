@@ -136,7 +136,7 @@ class Journal:
 
     def set_pause(self, pair: str, pause: Pause | None) -> None:
         """Keep or lift a pause; it survives a restart."""
-        self.set_setting(pair, "pause", None if pause is None else jsonable(pause))
+        self.set_setting(pair, "pause", pause)
         self.write(pair, "pause" if pause else "resume", pause)
 
     def acknowledged_at(self, pair: str) -> datetime | None:

@@ -16,7 +16,7 @@ import structlog
 
 from keawatch.core.comparison import Comparison, Rival
 from keawatch.core.decision import Decision
-from keawatch.core.model import NORMAL_STATES, History, Snapshot
+from keawatch.core.model import NORMAL_STATES, History
 from keawatch.core.policy import Policy
 from keawatch.core.watchful import comparison_due
 from keawatch.daemon.clock import Clock, now
@@ -133,7 +133,7 @@ class LeaseKeeper:
         why = comparison_due(history, policy)
         if why is None:
             return history
-        rest = 0.0 if _split(history.newest) else GENTLE
+        rest = 0.0 if history.newest.served_twice else GENTLE
         self._comparing = asyncio.create_task(
             self.work.compare(why, progress=self._note_progress, rest=rest), name=f"compare leases of {self.work.pair}"
         )
@@ -251,11 +251,6 @@ class LeaseKeeper:
 def _same_way(one: int, other: int, offset: int) -> bool:
     """Return whether both numbers are beyond *offset*, or both below it."""
     return (one - offset) * (other - offset) > 0
-
-
-def _split(snapshot: Snapshot) -> bool:
-    first, second = snapshot
-    return first.serves and second.serves and bool(set(first.scopes) & set(second.scopes))
 
 
 def _said(error: BaseException) -> str:

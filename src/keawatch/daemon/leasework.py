@@ -8,7 +8,6 @@ outcome are those of every other plan; the performer alone calls it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,9 +59,10 @@ class LeaseWork:
 
     async def compare(self, why: str, *, progress: Progress = nobody, rest: float = 0.0) -> Comparison:
         """Compare both databases; raises KeaError when one can't be read to its end."""
-        comparing = await self._comparing(progress, rest)
+        judge = self._judge()
+        comparing = Comparing(judge, expected=await self._counts(), progress=progress, rest=rest)
         found = (await comparing.run(why)).comparison
-        with contextlib.suppress(KeaError):  # What was compared stands all the same.
+        with suppress(KeaError):  # What was compared stands all the same.
             await self._look_at_rivals()
         return found
 
@@ -95,14 +95,14 @@ class LeaseWork:
         reconciling = Reconciling(judge, run, limits, progress=progress)
         result, before = "failed", None
         try:
-            found: Found = await (await self._comparing(progress)).run(why)
-            before = found.comparison
             expected = await self._counts()
 
-            def again(_: str) -> Comparing:
+            def comparing(_: str) -> Comparing:
                 return Comparing(judge, expected=expected, progress=progress)
 
-            await reconciling.run(found, again)
+            found: Found = await comparing(why).run(why)
+            before = found.comparison
+            await reconciling.run(found, comparing)
             result = "ok"
         except asyncio.CancelledError:
             result = "interrupted"
@@ -138,9 +138,6 @@ class LeaseWork:
 
     async def _counts(self) -> dict[str, int | None]:
         return {name: None if count is None else sum(count.values()) for name, count in (await self.counts()).items()}
-
-    async def _comparing(self, progress: Progress, rest: float = 0.0) -> Comparing:
-        return Comparing(self._judge(), expected=await self._counts(), progress=progress, rest=rest)
 
     def _judge(self) -> Judge:
         """Return who judges, by what is known now of roles, mode and of who served when."""

@@ -487,8 +487,7 @@ class Performer:
                 self._set_apart({"server": order.server, "plan": run.plan.id, "since": self._clock()})
         elif order.config is ConfigVariant.RECORDED and order.kept_by:
             # Without it this is what ran before this very plan, which may have been apart already.
-            self._set_apart(None)
-            self._vault.forget(order.kept_by)
+            self.forget_config(order.kept_by)
 
     def forget_config(self, plan_id: str) -> None:
         """Forget a configuration that was kept: its server has read its own from disk again."""

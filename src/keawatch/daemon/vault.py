@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from keawatch.durable import sync_folder
 from keawatch.errors import JournalError
 
 
@@ -29,7 +30,7 @@ class Vault:
                 json.dump(arguments, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise JournalError(
                 f"the configuration of {server} can't be kept in {path} ({error}); nothing is done without it"
@@ -45,8 +46,6 @@ class Vault:
 
     def forget(self, plan_id: str) -> None:
         """Remove what was kept for a plan."""
-        if not plan_id:
-            return
         for path in self._folder.glob(f"{plan_id}--*.json"):
             path.unlink(missing_ok=True)
 
@@ -56,11 +55,3 @@ class Vault:
 
 def _safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):x}" for c in name)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from keawatch.durable import sync_folder
 from keawatch.errors import BackupError, JournalError
 from keawatch.leases.lease import Record
 
@@ -102,7 +103,7 @@ class Run:
         handle = os.open(self._folder / _CHANGES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._file = os.fdopen(handle, "a", encoding="utf-8")
         for folder in (self._folder, *self._folder.parents[:3]):  # up to the state directory: each may be new
-            _sync_folder(folder)
+            sync_folder(folder)
         return self._file
 
 
@@ -224,11 +225,3 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
