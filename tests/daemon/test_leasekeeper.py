@@ -240,7 +240,8 @@ class TestComparing:
     async def test_now_is_there_when_it_is_done(self, tmp_path: Path) -> None:
         seen = stage(tmp_path, [lease(1)], [])
         await seen.round(one=look(HaState.HOT_STANDBY, HaState.READY))
-        history = await seen.keeper.compare_now(seen.history, "a person asked")
+        found = await seen.keeper.compare_now(seen.history, "a person asked")
+        history = seen.keeper.with_found(seen.history, found)
         assert history.comparison
         assert history.comparison.why == "a person asked"
         seen.b.errors["lease4-get-page"] = KeaTimeoutError("b is gone")

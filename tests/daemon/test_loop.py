@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from keawatch.core.codes import Code
+from keawatch.core.comparison import Comparison
 from keawatch.core.decision import Decision, Guard, decide
 from keawatch.core.model import HaState, Pause
 from keawatch.core.plan import Step
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.daemon.journal import Journal
+from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.loop import PairLoop, PairView, Parts, Watcher
 from keawatch.daemon.performer import Performer, PlanOutcome, StepReport
 from keawatch.daemon.poller import Poller
@@ -503,4 +506,29 @@ async def test_a_healthy_pair_is_left_alone(tmp_path: Path) -> None:
     assert view.decision.diagnosis.code is Code.OK
     assert stage.pair.order == []
     assert len(stage.told.changes) == 1
+    await stage.loop.stop()
+
+
+class SlowWork(LeaseWork):
+    """Takes its time to compare, and finds nothing."""
+
+    async def compare(self, why: str, **_: object) -> Comparison:
+        await asyncio.sleep(10.0)
+        return Comparison(clock(), why, "a", {"a": 1, "b": 1})
+
+
+async def test_what_happens_while_a_person_waits_for_a_comparison_is_not_forgotten(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    work = SlowWork("lan", stage.pair.both, POLICY, tmp_path, clock)  # type: ignore[arg-type] # it asks them nothing
+    stage.loop._parts.keeper = LeaseKeeper(work, stage.journal, clock=clock)
+    await stage.loop.start()
+    await stage.loop.look()
+    asked = asyncio.create_task(stage.loop.compare("a person asked"))
+    await asyncio.sleep(1.0)
+    stage.loop.set_pause(Pause(clock(), None, "a test", "somebody"))
+    seen = await stage.loop.look()
+    view = await asked
+    assert view.history.pause
+    assert seen.snapshot in view.history.snapshots
+    assert view.history.comparison
     await stage.loop.stop()

@@ -92,7 +92,7 @@ class LeaseKeeper:
     def take(self, history: History, outcome: PlanOutcome) -> History:
         """Return *history* with what a plan's work on leases found and left."""
         for comparison in outcome.comparisons:
-            history = self._with(history, comparison)
+            history = self.with_found(history, comparison)
         last = outcome.comparisons[-1] if outcome.comparisons else None
         if last and last.settled and not last.differences:
             history = replace(history, reconciled_at=outcome.ended_at)
@@ -108,11 +108,10 @@ class LeaseKeeper:
         held = [h.reason for h in decision.withheld if h.strategy == "upkeep"]
         return self._upkept(history, "skipped", "; ".join(held) or decision.diagnosis.sentence)
 
-    async def compare_now(self, history: History, why: str, progress: Progress = nobody) -> History:
-        """Compare now and return *history* with what was found; raises KeaError."""
+    async def compare_now(self, history: History, why: str, progress: Progress = nobody) -> Comparison:
+        """Compare now; the caller's history has gone on by the end, and takes it by ``with_found``. Raises KeaError."""
         self.work.history = history
-        comparison = await self.work.compare(why, progress=progress)
-        return self._with(history, comparison)
+        return await self.work.compare(why, progress=progress)
 
     async def aclose(self) -> None:
         """Drop what is under way: it only reads."""
@@ -151,7 +150,7 @@ class LeaseKeeper:
             history = replace(history, comparing=None)
             error = done.exception()
             if error is None:
-                return self._with(history, done.result())
+                return self.with_found(history, done.result())
             wait = AFTER_FAILURE[min(self._failures, len(AFTER_FAILURE) - 1)]
             self._failures += 1
             self._compare_at = history.now + timedelta(seconds=wait)
@@ -159,7 +158,8 @@ class LeaseKeeper:
             log.warning("leases not compared", pair=self.work.pair, reason=_said(error))
         return history
 
-    def _with(self, history: History, comparison: Comparison) -> History:
+    def with_found(self, history: History, comparison: Comparison) -> History:
+        """Return *history* with what a comparison found."""
         self.trouble, self._failures = None, 0
         told = (comparison.counts, comparison.settled, comparison.suspicious, len(comparison.rivals))
         if told != self._told or not comparison.differences:

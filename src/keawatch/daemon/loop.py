@@ -179,7 +179,9 @@ class PairLoop:
     async def compare(self, why: str) -> PairView:
         """Compare the lease databases now and decide on what was found; raises KeaError when one can't be read."""
         keeper = self._keeper()
-        self._history = await keeper.compare_now(self._history, why, self.on_comparing)
+        comparison = await keeper.compare_now(self._history, why, self.on_comparing)
+        # Rounds went on meanwhile, and orders were given: what was found goes into the history as it is by now.
+        self._history = keeper.with_found(self._history, comparison)
         return await self.look()
 
     def _keeper(self) -> LeaseKeeper:
