@@ -11,7 +11,7 @@ import pytest
 from keawatch.core.codes import Code
 from keawatch.core.decision import decide
 from keawatch.core.model import Attempt, HaState, History, NoAnswer
-from keawatch.core.watchful import comparison_due
+from keawatch.core.watchful import comparison_due, comparison_wanted
 from tests.builders import POLICY
 from tests.core.seen import GATED, HEALTHY, SHARED, TERMINATED, Look, Srv, but, compared, differing, held, look
 
@@ -47,6 +47,12 @@ def test_it_is_due_once_when_keawatch_starts() -> None:
 def test_not_while_updates_are_still_on_their_way() -> None:
     assert due(held(HEALTHY, 0.0)) is None
     assert due(held(HEALTHY, 2.0)) is not None
+
+
+def test_that_one_is_still_to_come_is_told_while_updates_are_on_their_way_and_while_it_is_made() -> None:
+    assert comparison_wanted(held(HEALTHY, 0.0), POLICY) is not None
+    assert comparison_wanted(replace(WELL, comparing="it is the first"), POLICY) is not None
+    assert comparison_wanted(DONE, POLICY) is None
 
 
 def test_nothing_was_seen_yet() -> None:

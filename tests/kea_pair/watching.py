@@ -120,15 +120,18 @@ class Keawatch:
         return seen
 
     def wait_idle(self, deadline: float) -> None:
-        """Wait until no plan is under way and the leases have been compared since the last one ended."""
+        """Wait until no plan is under way and the leases have been compared since the last one ended, and since both are together."""
         until = time.monotonic() + deadline
         while True:
             pair = self.status()
-            busy = bool(pair["plan"] and pair["plan"]["under_way"]) or pair["leases"]["comparing"]
+            leases = pair["leases"]
+            busy = (pair["plan"] and pair["plan"]["under_way"]) or leases["comparing"] or leases["compare_because"]
             if not busy and pair["diagnosis"]["code"] == "OK":
                 return
             if time.monotonic() > until:
-                raise LabError(f"keawatch is still busy after {deadline} s: {pair['plan']}")
+                raise LabError(
+                    f"keawatch is still busy after {deadline} s: {pair['plan']}, {leases}, {pair['diagnosis']}"
+                )
             time.sleep(0.2)
 
     def history(self) -> list[dict[str, Any]]:

@@ -36,11 +36,26 @@ COUNTS_AGAIN = 10.0
 
 def comparison_due(history: History, policy: Policy) -> str | None:
     """Return why both databases should be compared now, as a clause; None when there is no reason to, or it can't be done."""
-    if not history.snapshots or history.comparing is not None or not history.newest.both_answered:
+    if history.comparing is not None:
+        return None
+    wanted = comparison_wanted(history, policy)
+    return wanted if wanted and not _in_flight(facts_of(history, policy)) else None
+
+
+def comparison_wanted(history: History, policy: Policy) -> str | None:
+    """Return why both databases are to be compared, as a clause, also when one is under way or updates are still in flight."""
+    if not history.snapshots or not history.newest.both_answered:
         return None
     facts = facts_of(history, policy)
     split = facts.snapshot.served_twice
     return _while_split(split, facts) if split else _while_together(facts)
+
+
+def _in_flight(facts: Facts) -> bool:
+    """Return whether the servers came together only just now."""
+    if facts.snapshot.served_twice:
+        return False
+    return (facts.history.now - _together_since(facts)).total_seconds() < IN_FLIGHT
 
 
 def _while_split(scopes: list[str], facts: Facts) -> str | None:
@@ -52,8 +67,6 @@ def _while_split(scopes: list[str], facts: Facts) -> str | None:
 
 def _while_together(facts: Facts) -> str | None:
     if any(state not in NORMAL_STATES for state in facts.states):
-        return None
-    if (facts.history.now - _together_since(facts)).total_seconds() < IN_FLIGHT:
         return None
     last = facts.history.comparison
     if last is None:

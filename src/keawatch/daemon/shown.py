@@ -16,6 +16,7 @@ from keawatch.core.decision import Decision
 from keawatch.core.facts import role_of
 from keawatch.core.model import Attempt, Observation, Pause, ServerStatus, Silence, Snapshot
 from keawatch.core.plan import Plan
+from keawatch.core.watchful import comparison_wanted
 from keawatch.daemon.journal import Entry
 from keawatch.daemon.jsonable import jsonable
 from keawatch.daemon.loop import PairView
@@ -63,6 +64,7 @@ def _leases(view: PairView) -> Json:
     return {
         "comparison": comparison,
         "comparing": history.comparing,
+        "compare_because": comparison_wanted(history, view.policy),
         "upkeep_due": jsonable(history.upkeep_due),
         "upkeep": view.upkeep,
         "rivals": jsonable(history.rivals),
