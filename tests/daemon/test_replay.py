@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from keawatch.core.comparison import Fate, Kind, Rival
 from keawatch.core.decision import decide
 from keawatch.core.facts import facts_of
+from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, ConfigApart, HaState, History, NoAnswer, Pause, Snapshot
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.daemon import replay as replaying
@@ -122,6 +123,21 @@ def full() -> History:
         counts_at=at(1),
         config_apart=ConfigApart("b", "p0", at(-500)),
         upkeep_due=at(5),
+        logged=(
+            Logged(
+                at(1.5),
+                "a",
+                LogKind.HA_LEASE_UPDATE_CONFLICT,
+                client="60:3e:5f:80:81:8b",
+                client_id="01:60:3e:5f:80:81:8b",
+                result=4,
+                reason="ResourceBusy: IP address:10.200.14.140 could not be updated.",
+                text="HA_LEASE_UPDATE_CONFLICT a: …",
+            ),
+            Logged(at(2), "b", LogKind.LEASE_CMDS_UPDATE4_CONFLICT, address="10.200.14.140", subnet=7, lifetime=86400),
+            Logged(at(3), "b", LogKind.LEASE_CMDS_UPDATE4_CONFLICT, subnet="10.1.0.0/24"),
+        ),
+        log_sources=(LogSource("a", "/var/log/dhcpd.log", up=False, why="it does not exist", since=at(1)),),
     )
 
 

@@ -7,13 +7,14 @@ UTC, every duration a float in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 from keawatch.core.comparison import Comparison, Rival
+from keawatch.core.logged import Logged, LogKind, LogSource, with_logged
 
 KEEP_FOR = 300.0
 """Seconds of snapshots kept: longer than any patience of a diagnosis, at every interval of polling."""
@@ -458,6 +459,10 @@ class History:
     """A server that runs with another configuration than the one on its disk; None when none does."""
     upkeep_due: datetime | None = None
     """The moment of the schedule for which the upkeep is still to be done; None when there is none."""
+    logged: tuple[Logged, ...] = ()
+    """What the servers' logs said last, in the order in which it was read: the newest few of each kind, as evidence."""
+    log_sources: tuple[LogSource, ...] = ()
+    """Every log that is read; empty for a server whose ``log`` is not set."""
 
     @property
     def newest(self) -> Snapshot:
@@ -487,6 +492,19 @@ class History:
         ):
             drop += 1
         return replace(self, snapshots=(*earlier[drop:], snapshot), spells=spells)
+
+    def heard(self, events: Iterable[Logged], sources: tuple[LogSource, ...]) -> History:
+        """
+        Return the history with what the logs said since, and how the logs are.
+
+        Every event of every log comes through here once, in the order in which it was read; whatever is to be counted of them
+        is counted here, since ``logged`` keeps only the newest of each kind.
+        """
+        return replace(self, logged=with_logged(self.logged, events), log_sources=sources)
+
+    def logged_by(self, server: str, kinds: Container[LogKind]) -> tuple[Logged, ...]:
+        """Return what is kept of this server's log of these kinds, newest last."""
+        return tuple(event for event in self.logged if event.server == server and event.kind in kinds)
 
     def held_since(self, condition: Callable[[Snapshot], bool], *, gap: float = 60.0) -> datetime | None:
         """

@@ -54,7 +54,7 @@ _PASSING: Mapping[str, frozenset[str]] = {
 }
 """What is not kept of an earlier snapshot."""
 
-_TABLES = frozenset({"spells", "attempts", "rivals"})
+_TABLES = frozenset({"spells", "attempts", "rivals", "logged"})
 """Parts of a history that are kept as rows, since there are many alike."""
 
 Json = dict[str, Any]
@@ -81,6 +81,7 @@ def recorded(history: History, policy: Policy) -> Json:
     }
     rivals = sorted(history.rivals, key=lambda rival: rival.until)[-MOST_RIVALS:]
     kept["spells"], kept["attempts"], kept["rivals"] = _rows(history.spells), _rows(history.attempts), _rows(rivals)
+    kept["logged"] = _rows(history.logged)
     kept["rivals_in_all"] = len(history.rivals)
     kept["comparison"] = _exact(_bare(history.comparison))
     return {
@@ -216,7 +217,9 @@ def _plain(kept: Mapping[str, Any]) -> Json:
     """Return the history's fields as they were before they became rows."""
     rest = {key: value for key, value in kept.items() if key not in {*_TABLES, "form", "earlier", "rivals_in_all"}}
     return rest | {
-        name: [dict(zip(kept[name]["fields"], row, strict=True)) for row in kept[name]["rows"]] for name in _TABLES
+        name: [dict(zip(kept[name]["fields"], row, strict=True)) for row in kept[name]["rows"]]
+        for name in _TABLES
+        if name in kept  # An entry of before there were logs has none.
     }
 
 
