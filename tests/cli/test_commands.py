@@ -88,6 +88,10 @@ class TestHeal:
 class TestTheDaemon:
     @pytest.fixture
     def daemon(self, stage: Stage) -> Iterator[subprocess.Popen[str]]:
+        # What can't be tidied up is no reason not to watch: a file where the old backups should be.
+        spoilt = stage.folder / "state" / "backup" / "lan"
+        spoilt.parent.mkdir(parents=True, exist_ok=True)
+        spoilt.write_text("no folder")
         path = stage.folder / "log"
         with path.open("w") as log:
             process = subprocess.Popen(
@@ -123,6 +127,9 @@ class TestTheDaemon:
             "plan",
             "end",
         ]
+
+    def test_says_that_old_backups_could_not_be_removed(self, stage: Stage, daemon: subprocess.Popen[str]) -> None:
+        assert "old backups not removed" in (stage.folder / "log").read_text()
 
     def test_is_the_only_one(self, stage: Stage, daemon: subprocess.Popen[str]) -> None:
         second = stage.run("run")

@@ -19,9 +19,10 @@ from keawatch.core.codes import Diagnosis
 from keawatch.core.decision import Decision, Guard, Withheld
 from keawatch.core.model import HaState, History
 from keawatch.core.policy import Policy
-from keawatch.daemon.api import TOKEN_FILE, ApiState, ensure_token, make_app, open_listener, serve_on
+from keawatch.daemon.api import ApiState, make_app, open_listener, serve_on
 from keawatch.daemon.loop import PairView
 from keawatch.daemon.metrics import Metrics
+from keawatch.daemon.token import TOKEN_FILE, ensure_token
 from keawatch.errors import JournalError, KeawatchError
 from tests.builders import PLAN, SICK, Stage, healthy, silent, snapshot, stage
 

@@ -22,7 +22,7 @@ from keawatch.errors import KeaCommandError, KeaProtocolError, KeaTimeoutError
 from keawatch.leases import compare
 from keawatch.leases.compare import LOOKS, MOST_RIVALS, SETTLE, Comparing, Found, Suspects
 from keawatch.leases.lease import key_of
-from keawatch.leases.pages import page
+from keawatch.leases.pages import Ahead
 from keawatch.leases.scope import is_secondarys
 from tests.leases.kea_store import (
     B_ALONE,
@@ -64,7 +64,7 @@ async def compared(a: KeaStore, b: KeaStore, seen: testimony.Testimony = NORMAL,
 def small_pages(limit: int) -> Iterator[None]:
     """Have databases read in pages of *limit* leases."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compare, "page", partial(page, limit=limit))
+        patch.setattr(compare, "Ahead", partial(Ahead, limit=limit))
         patch.setattr(compare, "CHUNK", limit)
         yield
 

@@ -15,8 +15,8 @@ from keawatch.core.decision import Decision
 from keawatch.core.plan import Step
 from keawatch.core.policy import Strategy
 from keawatch.daemon import shown
-from keawatch.daemon.app import actor
 from keawatch.daemon.loop import PairLoop, PairView, Watcher
+from keawatch.daemon.pairs import actor
 from keawatch.daemon.performer import PlanOutcome, StepReport
 
 Agreed = Callable[[dict[str, Any]], None]

@@ -37,9 +37,9 @@ from keawatch.core.atlas import CODES, STATES, explain_code, explain_state
 from keawatch.core.model import Pause
 from keawatch.core.policy import Strategy
 from keawatch.daemon import shown
-from keawatch.daemon.app import Daemon, bystander
 from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal
+from keawatch.daemon.pairs import bystander
 from keawatch.errors import KeawatchError
 from keawatch.logs import configure
 
@@ -122,6 +122,8 @@ def run(
     loaded = load(config)
     if check:
         return
+    from keawatch.daemon.app import Daemon  # noqa: PLC0415 - every other command does without a web server
+
     asyncio.run(Daemon(config, loaded).run())
 
 

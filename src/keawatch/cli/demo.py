@@ -19,8 +19,8 @@ from keawatch.config import Config, load
 from keawatch.core.comparison import Comparison
 from keawatch.core.plan import Step
 from keawatch.daemon import shown
-from keawatch.daemon.app import Pair, actor
 from keawatch.daemon.loop import PairView, Watcher
+from keawatch.daemon.pairs import Pair, actor
 from keawatch.daemon.performer import PlanOutcome, StepReport
 from keawatch.sim.net import NetSpec, SimNet, running_pair
 from keawatch.sim.settings import PairSpec

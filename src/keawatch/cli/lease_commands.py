@@ -27,9 +27,9 @@ from keawatch.cli.exits import Exit, RefusedError
 from keawatch.cli.remote import LONG, Remote, daemon_of
 from keawatch.config import Config, PairConfig, load
 from keawatch.daemon import shown
-from keawatch.daemon.app import actor, bystander
 from keawatch.daemon.gatecheck import check_gate
 from keawatch.daemon.loop import PairLoop
+from keawatch.daemon.pairs import actor, bystander
 from keawatch.leases.backup import Backup, Change
 from keawatch.leases.undo import folded
 

@@ -9,8 +9,8 @@ import httpx
 
 from keawatch.cli.exits import RefusedError
 from keawatch.config import Config
-from keawatch.daemon.api import TOKEN_FILE
 from keawatch.daemon.journal import somebody_acts
+from keawatch.daemon.token import TOKEN_FILE
 from keawatch.errors import KeawatchError
 
 QUICK = 5.0

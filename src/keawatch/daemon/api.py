@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import os
 import secrets
 import socket
 from base64 import b64encode
@@ -21,7 +20,6 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from html import escape
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -45,10 +43,8 @@ from keawatch.daemon.journal import Entry, Journal
 from keawatch.daemon.jsonable import jsonable
 from keawatch.daemon.loop import PairLoop, PairView
 from keawatch.daemon.performer import PlanRefusedError
+from keawatch.daemon.token import TOKEN_FILE
 from keawatch.errors import JournalError, KeawatchError
-
-TOKEN_FILE = "token"  # noqa: S105 - the file's name
-"""In the state directory: who can read it may give orders."""
 
 LEAST_PATIENCE = 30.0
 """Seconds without a finished round before the daemon counts as hung, whatever the interval."""
@@ -79,37 +75,6 @@ class ApiState:
     def views(self) -> list[PairView]:
         """Return every pair that was looked at."""
         return [loop.view for loop in self.loops.values() if loop.view]
-
-
-def ensure_token(state_dir: Path) -> str:
-    """Return the token that orders need, made at the first start and readable by keawatch's user alone; raises KeawatchError."""
-    path = state_dir / TOKEN_FILE
-    try:
-        state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return _token_in(path) or _new_token(path)
-    except (OSError, ValueError) as error:
-        raise KeawatchError(
-            f"the token {path} can't be kept ({error}); give the file and its folder to keawatch's user, or remove the file"
-        ) from error
-
-
-def _token_in(path: Path) -> str | None:
-    """Return a token that was kept; None where there is none, or one cut short by a crash."""
-    if not path.exists():
-        return None
-    path.chmod(0o600)
-    token = path.read_text(encoding="ascii").strip()
-    return token if len(token) >= 32 else None
-
-
-def _new_token(path: Path) -> str:
-    token, fresh = secrets.token_urlsafe(32), path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"{token}\n")
-    fresh.replace(path)
-    return token
 
 
 # --- the application

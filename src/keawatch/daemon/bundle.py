@@ -28,10 +28,10 @@ from urllib.parse import quote
 
 from keawatch import __version__
 from keawatch.config import Config, PairConfig, ServerConfig
-from keawatch.daemon.api import TOKEN_FILE
 from keawatch.daemon.doctor import Finding
 from keawatch.daemon.journal import entries_in
 from keawatch.daemon.jsonable import jsonable
+from keawatch.daemon.token import TOKEN_FILE
 from keawatch.errors import KeawatchError
 from keawatch.kea.reconfigure import HIDDEN
 from keawatch.leases.backup import Backup

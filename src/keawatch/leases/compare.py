@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from keawatch.core.comparison import FEW, Comparison, Example, Fate, Kind, Rival
 from keawatch.leases.lease import DEFAULT, Record, address_of, brief, client_of, expires, moment, print_of
-from keawatch.leases.pages import Entry, Page, page
+from keawatch.leases.pages import Ahead, Entry, Page
 from keawatch.leases.verdict import Judge, Verdict
 
 SETTLE = 1.2
@@ -173,31 +173,29 @@ class Comparing:
         Two pages that are the same to the byte, as nearly all are, are not even read; the next two are on their way
         meanwhile. Where pages differ they are read and merged as far as both reach.
         """
-        ahead = asyncio.create_task(self._ask(None))
+        sides = [Ahead(source, self._sides.family, self._rest) for source in (self._sides.first, self._sides.second)]
         try:
+            reached: int | None = None
             while True:
-                first, second = await ahead
-                count, reached, ended = self._reach(first, second)
-                if not ended:
-                    ahead = asyncio.create_task(self._ask(reached, self._rest))
+                for side in sides:
+                    side.ask(reached)
+                first, second = await asyncio.gather(*(side.take() for side in sides))
+                count, end, ended = self._reach(first, second)
+                for side in sides:
+                    # Where pages differ, a page asked for ahead would begin at another address than the partner's.
+                    side.eager = count is not None
+                    if not ended:
+                        side.ask(end)
                 if count is None:
-                    self._merge(first.entries, second.entries, None if ended else reached)
+                    self._merge(first.entries, second.entries, None if ended else end)
                 else:
                     self._note(count, count)
                 self._progress("comparing", self._places, self._most_expected())
                 if ended:
                     return
+                reached = end
         finally:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
-
-    async def _ask(self, after: int | None, rest: float = 0.0) -> tuple[Page, Page]:
-        await asyncio.sleep(rest)
-        family = self._sides.family
-        first, second = await asyncio.gather(
-            page(self._sides.first, family, after), page(self._sides.second, family, after)
-        )
-        return first, second
+            await asyncio.gather(*(side.aclose() for side in sides))
 
     @staticmethod
     def _reach(first: Page, second: Page) -> tuple[int | None, int, bool]:

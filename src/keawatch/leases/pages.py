@@ -7,6 +7,7 @@ Whoever compares must therefore look again at what seems to differ.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,6 +92,60 @@ class Page:
         except (KeaProtocolError, ValueError):
             return None
         return (int(count[1]), key) if self.after is None or key > self.after else None
+
+
+class Ahead:
+    """Reads one server's pages with the next one already on its way, so that the server does not wait for its partner."""
+
+    def __init__(self, source: Source, family: int, rest: float = 0.0, limit: int = LIMIT) -> None:
+        """Prepare to read pages of *limit* leases; *rest* is a pause in seconds before each page but the first."""
+        self.eager = True
+        """Whether a page is asked for before anybody wants it."""
+        self._source = source
+        self._family = family
+        self._rest = rest
+        self._limit = limit
+        self._after: int | None = None
+        self._asked: asyncio.Task[Page] | None = None
+        self._dropped: set[asyncio.Task[Page]] = set()
+
+    def ask(self, after: int | None) -> None:
+        """Have the page behind *after* on its way, and no other."""
+        if self._asked is not None:
+            if self._after == after:
+                return
+            self._drop(self._asked)
+        self._after = after
+        self._asked = asyncio.create_task(self._read(after))
+
+    async def take(self) -> Page:
+        """Return the page that was asked for last; raises KeaError."""
+        if self._asked is None:
+            raise AssertionError("no page was asked for")
+        taken = await self._asked
+        self._asked = None
+        outline = taken.outline() if self.eager else None
+        if outline and outline[0] == taken.limit:
+            self.ask(outline[1])
+        return taken
+
+    async def aclose(self) -> None:
+        """Drop what is on its way: it only reads."""
+        if self._asked is not None:
+            self._drop(self._asked)
+            self._asked = None
+        await asyncio.gather(*self._dropped, return_exceptions=True)
+
+    def _drop(self, task: asyncio.Task[Page]) -> None:
+        if task.cancel():
+            self._dropped.add(task)
+            task.add_done_callback(self._dropped.discard)
+        elif not task.cancelled():
+            task.exception()  # Looked at, so that nobody misses it: what failed was not wanted.
+
+    async def _read(self, after: int | None) -> Page:
+        await asyncio.sleep(self._rest if after is not None else 0.0)
+        return await page(self._source, self._family, after, self._limit)
 
 
 _COUNT = re.compile(rb'"arguments": \{ "count": (\d+), "leases": \[')

@@ -1,0 +1,103 @@
+"""
+Puts a pair together from its configuration: for the daemon, for a command that only looks, and for one that acts.
+
+The web server is not needed for that, and is not loaded: commands begin faster without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keawatch.config import Config, PairConfig
+from keawatch.daemon.clock import now
+from keawatch.daemon.doctor import transports_of
+from keawatch.daemon.journal import Journal, sole_actor
+from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.leasework import LeaseWork
+from keawatch.daemon.loop import PairLoop, Parts, Watcher
+from keawatch.daemon.performer import Performer
+from keawatch.daemon.poller import Poller
+from keawatch.daemon.schedule import Schedule
+from keawatch.daemon.vault import Vault
+from keawatch.errors import JournalError
+from keawatch.kea.client import KeaServer, Who
+
+
+def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
+    """Return the two servers of a pair, ready to be asked."""
+    first, second = pair.server
+    return (
+        KeaServer(Who(first.name, second.name, pair.service), transports_of(first), now),
+        KeaServer(Who(second.name, first.name, pair.service), transports_of(second), now),
+    )
+
+
+@dataclass
+class Pair:
+    """One pair at work."""
+
+    config: PairConfig
+    loop: PairLoop
+    servers: tuple[KeaServer, KeaServer]
+
+    async def aclose(self) -> None:
+        """Stop watching; a plan under way ends at its next place of rest."""
+        await self.loop.stop()
+        for server in self.servers:
+            await server.aclose()
+
+
+def schedule_of(pair: PairConfig) -> Schedule | None:
+    """Return when the pair's upkeep is due, or None when it has no schedule."""
+    if pair.schedule is None:
+        return None
+    return Schedule(pair.schedule, pair.timezone, pair=pair.name, jitter=pair.schedule_jitter)
+
+
+def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
+    """Return a pair's loop and servers, not yet started."""
+    servers = servers_of(pair)
+    policy = pair.policy(config.watch.interval)
+    patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
+    poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
+    performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir, pair.name))
+    work = LeaseWork(pair.name, servers, policy, config.watch.state_dir)
+    keeper = LeaseKeeper(work, journal, schedule_of(pair))
+    parts = Parts(poller, performer, journal, watchers, keeper=keeper)
+    return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers)
+
+
+@contextlib.asynccontextmanager
+async def bystander(config: Config, pair: PairConfig) -> AsyncIterator[Pair]:
+    """Give one pair as it stands, beside or without a daemon, for looking only; needs no right to the state directory."""
+    with contextlib.ExitStack() as stack:
+        try:
+            journal = Journal(config.watch.state_dir)
+        except JournalError:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="keawatch-"))
+            journal = Journal(Path(folder))
+        stack.enter_context(contextlib.closing(journal))
+        watched = make_pair(config, pair, journal)
+        try:
+            await watched.loop.start(take_up=False)
+            await watched.loop.look()
+            yield watched
+        finally:
+            await watched.aclose()
+
+
+@contextlib.asynccontextmanager
+async def actor(config: Config, pair: PairConfig, watchers: tuple[Watcher, ...] = ()) -> AsyncIterator[Pair]:
+    """Give one pair for acting without a daemon; raises BusyError when a daemon or another command acts."""
+    with sole_actor(config.watch.state_dir), contextlib.closing(Journal(config.watch.state_dir)) as journal:
+        watched = make_pair(config, pair, journal, watchers)
+        try:
+            await watched.loop.start()
+            await watched.loop.look()
+            yield watched
+        finally:
+            await watched.aclose()
