@@ -24,6 +24,24 @@ class BusyError(KeawatchError):
     """Another keawatch holds this state directory."""
 
 
+class LintError(KeawatchError):
+    """A configuration of Kea's can't be looked at; the sentence says which, and why."""
+
+
+@dataclass
+class DialectError(LintError):
+    """A configuration is not Kea's kind of JSON: where, counted from 1, and why."""
+
+    file: str
+    line: int
+    column: int
+    sentence: str
+
+    def __str__(self) -> str:
+        """Return the place as editors take it, and the sentence."""
+        return f"{self.file}:{self.line}:{self.column}: {self.sentence}"
+
+
 class BackupError(KeawatchError):
     """A backup of leases is not there or can't be read; the sentence says which, and what there is."""
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from keawatch import __version__
-from keawatch.cli import lease_commands, replaying, show
+from keawatch.cli import lease_commands, linting, replaying, show
 from keawatch.cli.acting import heal_here, heal_through
 from keawatch.cli.common import (
     DEFAULT_CONFIG,
@@ -57,6 +57,7 @@ app.command()(lease_commands.reconcile)
 app.command()(lease_commands.undo)
 app.command()(lease_commands.gate)
 app.command()(replaying.replay)
+app.command()(linting.lint)
 app.add_typer(lease_commands.backup, name="backup")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NoReturn
 
-from keawatch.errors import BackupError, BusyError, ConfigError, JournalError, KeaError, KeawatchError
+from keawatch.errors import BackupError, BusyError, ConfigError, JournalError, KeaError, KeawatchError, LintError
 
 
 class Exit(IntEnum):
@@ -39,6 +39,7 @@ _STATUS: tuple[tuple[type[KeawatchError], Exit], ...] = (
     (RefusedError, Exit.REFUSED),
     (BusyError, Exit.REFUSED),
     (BackupError, Exit.USAGE),
+    (LintError, Exit.USAGE),
     (JournalError, Exit.FAILED),
     (KeaError, Exit.BLIND),
     (KeawatchError, Exit.FAILED),
