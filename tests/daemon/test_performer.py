@@ -337,6 +337,82 @@ async def test_a_server_that_falls_silent_on_the_way_is_given_its_configuration_
     assert put_back(stage)
 
 
+def die_aside(stage: Stage) -> None:
+    """Have the standby's host freeze once it is aside: what is sent to it is lost."""
+
+    def die(server: FakeServer, command: str) -> None:
+        if command == "config-set" and server.aside:
+            server.silent, server.answers, server.deaf_to = True, False, frozenset({"config-set"})
+
+    stage.pair.after_send = die
+
+
+def come_back(server: FakeServer) -> None:
+    server.silent, server.answers, server.deaf_to = False, True, frozenset()
+
+
+async def test_a_standby_that_is_gone_for_a_while_is_given_its_configuration_when_it_is_back(stage: Stage) -> None:
+    die_aside(stage)
+    asyncio.get_running_loop().call_later(300.0, come_back, stage.pair.b)
+    outcome = await stage.performer.perform(COVER)
+    assert outcome.result == "failed"
+    assert "NOT" not in outcome.reason
+    assert put_back(stage)
+    assert len(configs_set(stage.pair.b)) == 3, "aside, once while it could not be asked, and once when it could"
+    assert stage.kept() == []
+
+
+async def test_a_standby_that_comes_back_with_its_own_configuration_is_not_given_an_older_one(stage: Stage) -> None:
+    def restart() -> None:
+        come_back(stage.pair.b)
+        stage.pair.b.running = {"Dhcp4": stage.pair.b.recorded["Dhcp4"] | {"valid-lifetime": 777}}
+
+    die_aside(stage)
+    asyncio.get_running_loop().call_later(300.0, restart)
+    outcome = await stage.performer.perform(COVER)
+    assert "NOT" not in outcome.reason
+    assert stage.pair.b.running["Dhcp4"]["valid-lifetime"] == 777
+    assert len(configs_set(stage.pair.b)) == 2
+
+
+async def test_told_to_stop_while_it_waits_for_a_standby_it_goes_on_at_the_next_start(stage: Stage) -> None:
+    die_aside(stage)
+    asyncio.get_running_loop().call_later(100.0, stage.performer.stopping.set)
+    outcome = await stage.performer.perform(COVER)
+    assert outcome.result == "interrupted"
+    assert "next start" in outcome.reason
+    left = stage.journal.open_plan("lan")
+    assert left is not None
+    stage.begin_life()
+    asyncio.get_running_loop().call_later(100.0, come_back, stage.pair.b)
+    await stage.performer.take_up(left)
+    assert put_back(stage)
+    assert stage.journal.open_plan("lan") is None
+
+
+async def test_a_standby_that_alone_serves_keeps_serving_until_its_partner_does(stage: Stage) -> None:
+    a, b = stage.pair.a, stage.pair.b
+
+    def take_over(server: FakeServer, command: str) -> None:
+        if command == "config-set" and server.aside:
+            a.silent, a.state, a.scopes = True, HaState.TERMINATED, ()
+            b.state, b.scopes, b.off = HaState.PARTNER_DOWN, ("a",), set()
+            stage.pair.advance = lambda: None  # type: ignore[method-assign]
+
+    def recover() -> None:
+        a.silent, a.state, a.scopes, a.off = False, HaState.PARTNER_DOWN, ("a",), set()
+
+    def look(server: FakeServer, command: str) -> None:
+        if command == "config-set" and server.aside:
+            assert not a.silent, "the only server that served was given a new configuration"
+
+    stage.pair.after_send, stage.pair.before_send = take_over, look
+    asyncio.get_running_loop().call_later(300.0, recover)
+    outcome = await stage.performer.perform(COVER)
+    assert outcome.result == "failed"
+    assert put_back(stage)
+
+
 # --- killed on the way
 
 

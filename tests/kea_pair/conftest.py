@@ -2,11 +2,13 @@
 Fixtures of the tests that run real Kea.
 """
 
+import compileall
 import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,8 @@ PairFactory = Callable[[PairSpec], Pair]
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEPT] = []
+    # As an installer does: keawatch begins hundreds of times, and is not compiled anew each time where nobody keeps bytecode.
+    compileall.compile_dir(Path(__file__).parents[2] / "src", quiet=1)
     config.stash[NOT_RUN] = {}
 
 

@@ -24,7 +24,6 @@ COMMANDS = {
         "primary-reset+2",
         "standby-back",
     ),
-    # What it has in common with cover is killed there.
     "seamless": ("standby-alike", "standby-rejoin"),
     "reset": (
         "standby-reset",
@@ -34,6 +33,10 @@ COMMANDS = {
         "primary-reset-again",
     ),
 }
+SHARED = COMMANDS["cover"][:-1]
+"""What cover and seamless have in common is killed in cover, and in seamless where all is played."""
+if WHOLE:
+    COMMANDS["seamless"] = (*SHARED, *COMMANDS["seamless"])
 INSTANTS = [
     (strategy, f"{key}:{moment}")
     for strategy, keys in COMMANDS.items()
@@ -59,12 +62,16 @@ class Killed:
     serves: bool
     off: bool
     ends: list[str]
+    own: bool
+    """Whether the standby runs the configuration on its disk, or keawatch says that it does not yet."""
 
 
 @pytest.fixture(scope="module")
-def killed(possible: None) -> dict[tuple[str, str, str], Killed | str]:
-    """Kill keawatch at every instant, a few laboratories at a time."""
-    todo = CASES
+def killed(possible: None, request: pytest.FixtureRequest) -> dict[tuple[str, str, str], Killed | str]:
+    """Kill keawatch at every instant that a chosen test is about, a few laboratories at a time."""
+    specs = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    chosen = {(spec.get("version"), spec.get("strategy"), spec.get("instant")) for spec in specs}
+    todo = [case for case in CASES if case in chosen]
     done: dict[tuple[str, str, str], Killed | str] = {}
     for first in range(0, len(todo), AT_ONCE):
         some = todo[first : first + AT_ONCE]
@@ -83,6 +90,7 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     pair = lab.pair(PairSpec(version=version, heartbeat_delay=1.0, max_response_delay=6.0, faketime=frozenset({"b"})))
     pair.start()
     pair.wait_normal(40)
+    own = pair.standby.ask("config-get")
     pair.standby.skew(90)
     pair.wait_states("terminated", "terminated", 20)
     pair.standby.skew(0)
@@ -99,8 +107,14 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
         clients.stop()
     watch.wait_idle(30)
     dhcp = [node.status()["dhcp-state"]["globally-disabled"] for node in pair.nodes]
+    said = [also["code"] for also in watch.status()["also"]]
     result = Killed(
-        status, pair.states(), pair.primary.scopes() == ["a"], any(dhcp), [e["body"]["result"] for e in watch.ends()]
+        status,
+        pair.states(),
+        pair.primary.scopes() == ["a"],
+        any(dhcp),
+        [e["body"]["result"] for e in watch.ends()],
+        pair.standby.ask("config-get") == own or "CONFIG_DRIFT" in said,
     )
     watch.stop()
     return result
@@ -141,6 +155,13 @@ class TestKilledAtThisInstant:
         assert seen.states == ("hot-standby", "hot-standby")
         assert seen.serves
         assert not seen.off
+
+    def test_its_standby_runs_its_own_configuration_or_keawatch_tells_that_it_will_after_its_next_restart(
+        self, killed: dict[tuple[str, str, str], Killed | str], version: str, strategy: str, instant: str
+    ) -> None:
+        seen = killed[version, strategy, instant]
+        assert isinstance(seen, Killed), seen
+        assert seen.own
 
     def test_no_plan_is_left_open(
         self, killed: dict[tuple[str, str, str], Killed | str], version: str, strategy: str, instant: str

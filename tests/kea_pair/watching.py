@@ -1,6 +1,7 @@
 """Runs keawatch itself beside a laboratory's pair, as a user would: a configuration file, the program, its commands."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,17 @@ from typing import Any
 from tests.kea_pair.lab import Lab, LabError, Pair
 
 PROGRAM = Path(sys.executable).parent / "keawatch"
+
+TOLD = """
+import socket, sys
+with socket.create_connection(sys.argv[1:], 20) as s:
+    s.sendall(b"GET /api/v1/pairs HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+    answer = b"".join(iter(lambda: s.recv(65536), b""))
+head, _, body = answer.partition(b"\\r\\n\\r\\n")
+if b" 200 " in head.split(b"\\r\\n")[0]:
+    sys.stdout.buffer.write(body)
+"""
+"""Asks the daemon without anything that takes long to begin: tests ask again and again, beside what they measure."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +106,26 @@ class Keawatch:
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
     def status(self) -> dict[str, Any]:
-        """Return the pair as ``status --json`` tells it."""
+        """Return the pair as ``status --json`` tells it; from the daemon's API where that answers, which costs far less."""
+        if told := self._told():
+            return told
         asked = self.ask("status", "--json")
         if not asked.stdout:
             raise LabError(f"status printed nothing; it said: {asked.stderr}")
         pair: dict[str, Any] = json.loads(asked.stdout)["pairs"][0]
         return pair
+
+    def _told(self) -> dict[str, Any] | None:
+        listen = re.search(r'^listen = "(.+):(\d+)"', self.config.read_text(), re.MULTILINE)
+        if listen is None or self._process is None or self._process.poll() is not None:
+            return None
+        command = self.lab.network.enter("w", [sys.executable, "-IS", "-c", TOLD, listen[1], listen[2]])
+        try:
+            asked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            pairs = json.loads(asked.stdout)["pairs"]
+        except (ValueError, subprocess.TimeoutExpired):
+            return None
+        return dict(pairs[0]) if pairs else None
 
     def document(self, *arguments: str, timeout: float = 120) -> dict[str, Any]:
         """Run one of keawatch's commands with ``--json`` and return the document that it printed."""

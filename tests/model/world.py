@@ -724,9 +724,6 @@ class World:
         alone = _serves(server) and not _serves(other) and self.pair.now - self.truth.since > SURE
         if not alone or plan is None or plan.by != "auto":
             return
-        # Not mended yet: what is put back is sent whoever serves by then (found/put_back_on_the_only_server_that_serves).
-        if not self.strict and self.watch and self.watch.journal.entries(PAIR, limit=1)[0].kind == "undone":
-            return
         if server is self.pair.b and self.setup.mode == "hot-standby":
             raise self.broken("alone", f"{command} was sent to the standby, the only one that serves")
         if plan.plan.announced_pause == 0.0:

@@ -22,9 +22,16 @@ from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
 from keawatch.daemon.leasework import Reconciled
 from keawatch.daemon.vault import Vault
-from keawatch.errors import JournalError, KeaCommandError, KeaError, KeaForbiddenError, KeawatchError
+from keawatch.errors import (
+    JournalError,
+    KeaCommandError,
+    KeaConnectionError,
+    KeaError,
+    KeaForbiddenError,
+    KeawatchError,
+)
 from keawatch.kea.protocol import Reply
-from keawatch.kea.reconfigure import aside, recorded, rejoining
+from keawatch.kea.reconfigure import aside, is_aside, recorded, rejoining
 from keawatch.leases.reconcile import Limits
 
 LOOK_DEADLINE = 5.0
@@ -126,6 +133,18 @@ class _GivenUp(Exception):  # noqa: N818 - an outcome, not an error
     """The plan can't go on; the reason is for people."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What could not be put back."""
+
+    problem: str
+    may_pass: bool
+    """Whether it may yet be possible: the server is silent, or serves alone."""
+
+    def __str__(self) -> str:
+        return self.problem
+
+
 class _Interrupted(Exception):  # noqa: N818
     """keawatch was told to stop, and the pair is at rest."""
 
@@ -139,6 +158,8 @@ class _Run:
     meter: ServiceMeter = field(default_factory=ServiceMeter)
     reports: list[StepReport] = field(default_factory=list)
     to_undo: list[Order] = field(default_factory=list)
+    unheard: list[Order] = field(default_factory=list)
+    """What was given to a server, to put something back, that could not be asked first."""
     at_rest: bool = True
     baselines: dict[str, Snapshot] = field(default_factory=dict)
     """For each server, the pair as it was just before that server was last given an order."""
@@ -205,6 +226,9 @@ _MADE: Mapping[ConfigVariant, Callable[[Any, str], dict[str, Any]]] = {
 _AFTER_WORK = 5.0
 """Seconds within which what must hold after work must hold."""
 
+_PUT_BACK_AGAIN = 2.0
+"""Seconds between two attempts to put something back on a server that is silent, or that serves alone."""
+
 _WORK_LOOK = 0.25
 """Seconds between two looks whether work may go on."""
 
@@ -226,6 +250,8 @@ class Performer:
         """Does work on leases; without it no plan that has any can be carried out."""
         self.cap = 0.05
         """What such work may change at a risk, as a part of the database, when no person has agreed."""
+        self.patience = 3600.0
+        """Seconds for which a server that can't be given its configuration back now is waited for."""
         self._servers = {server.name: server for server in servers}
         self._journal = journal
         self._vault = vault
@@ -261,18 +287,21 @@ class Performer:
                 await self._step(run, step)
                 self._pause_here(run)
         except _GivenUp as given_up:
-            undone = await self._give_up(run)
+            try:
+                undone = await self._give_up(run)
+            except _Interrupted:
+                # No end is written: the next start finds the plan open, and puts back what is left.
+                return self._outcome(
+                    run, "interrupted", f"{given_up}; what is still to be put back waits for the next start"
+                )
             return self._end(run, "failed", f"{given_up}{undone}")
         except _Interrupted:
             return self._end(run, "interrupted", "keawatch was told to stop; the pair is at rest and goes on by itself")
         return self._end(run, "ok", "every step showed what it should")
 
     def _end(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
-        pause = round(run.meter.seconds, 3)
-        compared = run.leases.comparisons if run.leases else ()
-        steps = tuple(run.reports)
-        outcome = PlanOutcome(run.plan, result, reason, steps, run.started_at, self._clock(), pause, compared)
-        body = {"result": result, "reason": reason, "measured_pause": pause}
+        outcome = self._outcome(run, result, reason)
+        body = {"result": result, "reason": reason, "measured_pause": outcome.measured_pause}
         with suppress(
             JournalError
         ):  # The next start finds the plan open and takes it up: every step is skipped by then.
@@ -285,6 +314,11 @@ class Performer:
         if (not run.to_undo or result == "ok") and apart.get("plan") != run.plan.id:
             self._vault.forget(run.plan.id)
         return outcome
+
+    def _outcome(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
+        pause = round(run.meter.seconds, 3)
+        compared = run.leases.comparisons if run.leases else ()
+        return PlanOutcome(run.plan, result, reason, tuple(run.reports), run.started_at, self._clock(), pause, compared)
 
     def _pause_here(self, run: _Run) -> None:
         if self.stopping.is_set() and run.at_rest:
@@ -521,44 +555,72 @@ class Performer:
             self._vault.keep(plan.id, name, dict(reply.arguments))
 
     async def _give_up(self, run: _Run) -> str:
-        """Put back what was changed, newest first, and return what could not be."""
-        left = []
-        for order in reversed(run.to_undo.copy()):
-            problem = await self._undo(run, order)
-            if problem:
-                left.append(problem)
+        """
+        Put back what was changed, newest first, and return what could not be.
+
+        A server that does not answer now, or that alone serves, is waited for: it must not be left as it is for good. Raises
+        _Interrupted when keawatch is to end meanwhile; the next start goes on.
+        """
+        left = await self._put_back(run)
         for step in (step for step in run.plan.steps if step.rescue and run.sent):
             snapshot = await self._look(run, _servers_of(step))
             if step.order and not run.unmet(step.only_if, snapshot):
                 await self._undo(run, step.order)
-        return "" if not left else f". NOT put back: {'; '.join(left)}"
+        until = self._clock() + timedelta(seconds=self.patience)
+        while any(each.may_pass for each in left) and self._clock() < until:
+            if self.stopping.is_set():
+                raise _Interrupted
+            self.progress(run.plan, Step("put-back", f"wait, to put back: {'; '.join(map(str, left))}"), None)
+            await self._let_pass(_PUT_BACK_AGAIN)
+            left = await self._put_back(run)
+        return "" if not left else f". NOT put back: {'; '.join(map(str, left))}"
 
-    async def _is_back(self, run: _Run, order: Order) -> bool:
+    async def _put_back(self, run: _Run) -> list[_Left]:
+        """Try to put everything back that is still to be, and return what could not be."""
+        tried = [await self._undo(run, order) for order in reversed(run.to_undo.copy())]
+        return [left for left in tried if left]
+
+    async def _is_back(self, order: Order) -> bool:
         """
-        Return whether a server runs its own configuration already, so that putting it back would only restart it.
+        Return whether a server no longer runs what it was given for a while, so that putting back would only restart it.
 
-        After a crash it is not known whether the last command arrived; by now the server may be the only one that serves.
+        After a crash it is not known whether the last command arrived, and a server that was restarted has its own
+        configuration from disk, which may be a newer one. Raises KeaError when the server can't be asked.
         """
-        kept = self._vault.recall(order.kept_by or run.plan.id, order.server)
-        if order.config is not ConfigVariant.RECORDED or kept is None:
+        if order.config is not ConfigVariant.RECORDED:
             return False
-        try:
-            reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
-            return recorded(reply.arguments) in (recorded(kept), rejoining(kept, order.server))
-        except KeaError:
-            return False
+        reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
+        return not is_aside(reply.arguments, order.server)
 
-    async def _undo(self, run: _Run, order: Order) -> str | None:
-        body = {"order": str(order)}
-        with suppress(JournalError):  # What was changed must be put back, written down or not.
-            self._journal.write(self.pair, "undone", body, plan=run.plan.id)
+    async def _serves_alone(self, run: _Run, order: Order) -> bool:
+        """Return whether a new configuration would take service from clients who have no other server."""
+        if order.command is not Command.CONFIG_SET:
+            return False
+        snapshot = await self._look(run, frozenset(self._servers))
+        return snapshot.of(order.server).serves and not snapshot.partner_of(order.server).serves
+
+    async def _undo(self, run: _Run, order: Order) -> _Left | None:
+        """Give one order that puts something back, and return why that was not possible."""
         try:
             arguments = self._arguments(run.plan, order)
         except _GivenUp as given_up:
-            return str(given_up)
-        if await self._is_back(run, order):
-            run.to_undo = [other for other in run.to_undo if other != order]
-            return None
+            return _Left(str(given_up), may_pass=False)
+        if await self._serves_alone(run, order):
+            return _Left(f"{order} ({order.server} alone serves the clients now)", may_pass=True)
+        try:
+            if await self._is_back(order):
+                run.to_undo = [other for other in run.to_undo if other != order]
+                return None
+        except KeaError as error:
+            # One that hangs may still take the order when it goes on; given again and again, it would restart each time.
+            if order in run.unheard:
+                return _Left(f"{order} ({error})", may_pass=isinstance(error, KeaConnectionError))
+            run.unheard.append(order)
+        return await self._order_back(run, order, arguments)
+
+    async def _order_back(self, run: _Run, order: Order, arguments: Mapping[str, Any] | None) -> _Left | None:
+        with suppress(JournalError):  # What was changed must be put back, written down or not.
+            self._journal.write(self.pair, "undone", {"order": str(order)}, plan=run.plan.id)
         began = self._clock()
         answer = await self._order(order, arguments)
         seconds = (self._clock() - began).total_seconds()
@@ -568,7 +630,7 @@ class Performer:
         run.reports.append(report)
         self.progress(run.plan, step, report)
         if isinstance(answer, KeaError):
-            return f"{order} ({answer})"
+            return _Left(f"{order} ({answer})", may_pass=isinstance(answer, KeaConnectionError))
         if order in run.to_undo:
             run.to_undo.remove(order)
         return None

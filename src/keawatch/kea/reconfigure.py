@@ -52,6 +52,16 @@ def aside(arguments: Any, this_server: str, version: str | None = None) -> dict[
     return made
 
 
+def is_aside(arguments: Any, this_server: str) -> bool:
+    """Return whether this server's own HA endpoint is on the loopback address, as ``aside`` puts it; raises KeaProtocolError."""
+    made = recorded(arguments)
+    try:
+        url = _peer(_relationship(made, this_server), this_server)["url"]
+        return (urlsplit(url).hostname or "") in _LOOPBACKS
+    except (ReconfigureError, ValueError):
+        return False
+
+
 def rejoining(arguments: Any, this_server: str) -> dict[str, Any]:
     """Return a copy in which Kea's own sync is off, and all else is as it was."""
     made = recorded(arguments)
