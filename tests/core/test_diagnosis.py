@@ -380,8 +380,25 @@ class TestServiceLeftDisabled:
 
         assert Code.SERVICE_LEFT_DISABLED not in codes(history)
 
-    def test_standby_that_has_no_scopes_should_not_serve(self) -> None:
+    def test_standby_switches_itself_on_when_it_takes_over(self) -> None:
         assert Code.SERVICE_LEFT_DISABLED not in codes(well(60, south={"off": (1000,)}))
+
+    @pytest.mark.parametrize("origin", [1, 2000, 3000])
+    def test_standby_that_another_origin_holds_off_could_not_take_over(self, origin: int) -> None:
+        diagnosis = the(Code.SERVICE_LEFT_DISABLED, well(60, south={"off": (origin,)}))
+
+        assert diagnosis.severity is Severity.WARNING
+        assert f"(origin {origin}): should north fail now, nobody would be served" in diagnosis.sentence
+
+    def test_standby_held_off_while_its_partner_syncs_from_it_is_left_alone(self) -> None:
+        history = held(60, "syncing", "hot-standby", south={"off": (2000,), "scopes": ()})
+
+        assert Code.SERVICE_LEFT_DISABLED not in codes(history)
+
+    def test_server_that_should_serve_comes_before_a_standby(self) -> None:
+        history = well(60, north={"off": (2000,)}, south={"off": (2000,)})
+
+        assert the(Code.SERVICE_LEFT_DISABLED, history).sentence.startswith("north")
 
     def test_is_found_at_the_second_server_while_the_first_is_off_for_a_moment(self) -> None:
         lasting: Around = {"mode": Mode.LOAD_BALANCING, "south": {"off": (1000,)}}

@@ -133,6 +133,11 @@ def test_a_plan_survives_the_journal(made: Plan) -> None:
     assert plan_from(json.loads(json.dumps(jsonable(made)))) == made
 
 
+def quiet(made: Plan) -> bool:
+    """Return whether a plan switches the secondary off for a while."""
+    return any(step.key == "standby-quiet" for step in made.steps)
+
+
 @every
 def test_a_plan_ends_by_seeing_service(made: Plan) -> None:
     last = made.steps[-1]
@@ -142,7 +147,7 @@ def test_a_plan_ends_by_seeing_service(made: Plan) -> None:
         # Whoever serves then, a server that was held is not held any more.
         assert [condition.fact for condition in last.after] == [Fact.NOT_STATE]
         return
-    if made.strategy == "seamless":
+    if made.strategy == "seamless" and last.key != "standby-loud":
         # Service is seen, and what follows is work that goes on for as long as it is.
         assert last.work
         assert serves("a") in last.before
@@ -173,7 +178,7 @@ def test_work_on_leases_says_what_must_hold_all_the_while(made: Plan) -> None:
             assert any(condition.fact is Fact.SERVES for condition in step.before)
             if step.key != "alike-again":  # Both are at work by then: a standby that is lost ends the work by itself.
                 assert {condition.server for condition in step.before} == {"a", "b"}
-            if made.strategy not in {"cover", "reset"}:
+            if made.strategy not in {"cover", "reset"} and not quiet(made):
                 assert made.announced_pause <= 0.02
 
 
@@ -245,9 +250,28 @@ def test_what_is_changed_for_a_while_is_put_back(made: Plan) -> None:
 @every
 def test_nothing_that_disables_is_sent_without_a_timer(made: Plan) -> None:
     for order in made.orders:
-        assert order.command is not Command.DHCP_DISABLE
+        if order.command is Command.DHCP_DISABLE:
+            assert order.server == "b"
+            assert 0 < order.arguments["max-period"] <= 300
         if order.command is Command.HA_SYNC:
             assert 0 < order.arguments["max-period"] <= 60
+
+
+def test_a_secondary_serves_only_when_its_leases_are_the_primarys() -> None:
+    """It would give out again what the primary leased since the catch-up: they lease from the same pools."""
+    keys = [step.key for step in plan(PAIRS["load-balancing"], "seamless").steps]
+    assert keys.index("standby-rejoin") < keys.index("standby-quiet") < keys.index("alike-again")
+    assert keys[-1] == "standby-loud"
+
+
+def test_a_secondary_that_is_switched_off_for_a_while_is_switched_on_however_the_plan_ends() -> None:
+    step = next(step for step in plan(PAIRS["load-balancing"], "seamless").steps if step.key == "standby-quiet")
+    assert step.compensation == Order("b", Command.DHCP_ENABLE)
+
+
+@pytest.mark.parametrize("name", ["both", "held-at-the-gate-sharing"])
+def test_nobody_is_kept_quiet_who_does_not_serve_or_is_held_at_a_gate(name: str) -> None:
+    assert not quiet(plan(PAIRS[name], "seamless"))
 
 
 @every
@@ -458,6 +482,12 @@ def test_a_lost_database_is_not_overruled() -> None:
 def test_a_standby_switched_off_beside_a_primary_at_fault_is_not_what_is_cleared() -> None:
     one = but(but(HEALTHY, "a", off=(1001,)), "b", off=(2001,))
     assert {order.server for order in plan(one, "enable").orders} == {"a"}
+
+
+def test_a_standby_held_off_is_switched_on_and_need_not_serve() -> None:
+    one = plan(but(HEALTHY, "b", off=(2001,)), "enable")
+    assert [str(order) for order in one.orders] == ["b: dhcp-enable origin-id=2001"]
+    assert not any(condition.fact is Fact.SERVES for step in one.steps for condition in step.after)
 
 
 def test_the_server_at_fault_is_cleared_and_not_the_other() -> None:

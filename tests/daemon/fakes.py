@@ -118,6 +118,8 @@ class FakeKea:
     scopes: tuple[str, ...] = ()
     off: set[int] = field(default_factory=set)
     """Origins that have switched its DHCP off."""
+    off_until: float = inf
+    """When a dhcp-disable with a max-period ends by itself."""
     entered: bool = True
     """Whether the entry code of its state has run."""
     remembers: HaState | None = None
@@ -395,6 +397,11 @@ class FakeKea:
         self.state, self.next_beat, self.reloaded_at = HaState.WAITING, self.pair.at + H, self.pair.at
         self._enter()
 
+    def dhcp_disable(self, arguments: dict[str, Any]) -> Reply:
+        self.off.add(1)
+        self.off_until = self.pair.at + arguments.get("max-period", inf)
+        return Reply(0, "DHCP service successfully disabled")
+
     def dhcp_enable(self, arguments: dict[str, Any]) -> Reply:
         self.off.discard(arguments.get("origin-id", 1))
         return Reply(0, "DHCP service successfully enabled")
@@ -421,6 +428,7 @@ _COMMANDS: Mapping[Command, Callable[[FakeKea, dict[str, Any]], Reply]] = {
     Command.HA_SYNC: FakeKea.ha_sync,
     Command.CONFIG_TEST: FakeKea.config_test,
     Command.CONFIG_SET: FakeKea.config_set,
+    Command.DHCP_DISABLE: FakeKea.dhcp_disable,
     Command.DHCP_ENABLE: FakeKea.dhcp_enable,
 }
 
@@ -515,6 +523,10 @@ class FakePair:
         if not (self.north.serves or self.south.serves):
             self.dark += max(0.0, until - self.at)
         self.at = max(self.at, until)
+        for server in self.servers.values():
+            if server.off_until <= self.at:
+                server.off_until = inf
+                server.off.discard(1)
 
     async def look(self) -> Snapshot:
         """Return both servers now, without leaving a trace in the calls."""

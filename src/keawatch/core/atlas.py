@@ -120,13 +120,14 @@ _CODES: Mapping[Code, Explanation] = {
         you_can="Do not reset the serving server alone. Let keawatch do it, or type `keawatch heal`.",
     ),
     Code.SERVICE_LEFT_DISABLED: Explanation(
-        title="a server that should serve was left switched off",
+        title="a server that should serve, or be ready to, was left switched off",
         meaning="Not normal: state and scopes are right, but some origin has switched DHCP off and never on again: a sync that "
         "broke off, an ha-sync while the partner was in partner-down, or a dhcp-disable by hand. Only dhcp-state "
         "(Kea 2.6.2 and later) shows it.",
-        served="The clients of that server get no answer, though its HA state looks healthy.",
+        served="The clients of that server get no answer, though its HA state looks healthy. Where it is the standby, they get one "
+        "until the primary fails.",
         kea_next="It switches itself on when the partner's timer runs out, if one was given, or when its HA machine next "
-        "changes state. Its own origin (1000) has no timer.",
+        "changes state, which clears its own origin (1000) alone: a standby held off by another takes over and serves nobody.",
         keawatch_does="Sends dhcp-enable with exactly the origin that left it off; a plain dhcp-enable clears only the "
         "operator's. It does not overrule a dhcp-disable given by hand, and can't replace a lost lease database.",
         you_can="If the dhcp-disable was yours and is no longer wanted: `keawatch heal`.",

@@ -26,6 +26,7 @@ from keawatch.core.model import (
     Silence,
     Snapshot,
 )
+from keawatch.core.plan import LONGEST_QUIET
 from keawatch.core.rejoin import rejoin_pause
 
 Rule = Callable[[Facts], Finding | None]
@@ -124,14 +125,19 @@ def _one_terminated(facts: Facts) -> Finding | None:
 
 
 def left_disabled(facts: Facts) -> tuple[Observation, float, float] | None:
-    """Return the server that should serve and was left switched off, for how long, and how long would be normal; or None."""
-    for server, partner in facts.ways():
-        if not _should_serve(server) or not (server.status and server.status.switched_off):
-            continue
-        patience = _patience_with_disabled(facts, server, partner)
-        held = facts.held(_still_off(server))
-        if held >= patience:
-            return server, held, patience
+    """
+    Return the server that was left switched off, for how long, and how long would be normal; or None.
+
+    One that should serve comes before a standby that could not take over.
+    """
+    for is_meant in (_should_serve, _should_take_over):
+        for server, partner in facts.ways():
+            if not is_meant(server) or not (server.status and server.status.switched_off):
+                continue
+            patience = _patience_with_disabled(facts, server, partner)
+            held = facts.held(_still_off(server))
+            if held >= patience:
+                return server, held, patience
     return None
 
 
@@ -140,16 +146,16 @@ def _left_disabled(facts: Facts) -> Finding | None:
     if left is None:
         return None
     server, held, patience = left
-    who = ", ".join(server.origins) or "unknown"
-    return Finding(
-        Code.SERVICE_LEFT_DISABLED,
-        Severity.CRITICAL,
-        f"{server.server} is {server.word} and should serve, but its DHCP was left switched off by {_origin_words(server)} "
-        f"(origin {who}): its clients get no answer.",
-        evidence(
-            facts, f"switched off for {held:.0f} s, longer than any sync or heartbeat explains ({patience:.0f} s)"
-        ),
+    by = f"its DHCP was left switched off by {_origin_words(server)} (origin {', '.join(server.origins) or 'unknown'})"
+    told = evidence(
+        facts, f"switched off for {held:.0f} s, longer than any sync or heartbeat explains ({patience:.0f} s)"
     )
+    if _should_serve(server):
+        said = f"{server.server} is {server.word} and should serve, but {by}: its clients get no answer."
+        return Finding(Code.SERVICE_LEFT_DISABLED, Severity.CRITICAL, said, told)
+    partner = next(other for one, other in facts.ways() if one is server)
+    said = f"{server.server} is {server.word}, but {by}: should {partner.server} fail now, nobody would be served."
+    return Finding(Code.SERVICE_LEFT_DISABLED, Severity.WARNING, said, told)
 
 
 def _still_off(server: Observation) -> Callable[[Snapshot], bool]:
@@ -159,6 +165,17 @@ def _still_off(server: Observation) -> Callable[[Snapshot], bool]:
 
 def _should_serve(server: Observation) -> bool:
     return server.state is not None and server.state in _SHOULD_SERVE and bool(server.scopes)
+
+
+def _should_take_over(server: Observation) -> bool:
+    """
+    Return whether this is a standby at work that another origin than its own holds off.
+
+    Its own it clears itself when it takes over, and no other (ha_service.cc, adjustNetworkState).
+    """
+    dhcp = server.status.dhcp if server.status else None
+    held = dhcp is not None and bool(dhcp.user or dhcp.remote or dhcp.database)
+    return held and server.state is HaState.HOT_STANDBY and not server.scopes
 
 
 _SHOULD_SERVE = frozenset(
@@ -187,7 +204,9 @@ def _patience_with_disabled(facts: Facts, server: Observation, partner: Observat
         # A thousand leases a second is slower than any sync that was seen; a long one is no fault.
         return facts.sync_timeout + 2 * facts.h + max(server.facts.leases or 0, partner.facts.leases or 0) / 1000.0
     if dhcp and dhcp.user:
-        return facts.policy.confirm_for
+        # A plan that is under way may have done it, and undoes it; its timer ends it at the latest.
+        under_way = any(attempt.ended_at is None for attempt in facts.history.attempts)
+        return LONGEST_QUIET if under_way else facts.policy.confirm_for
     return facts.h + 4.0
 
 

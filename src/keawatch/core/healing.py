@@ -14,6 +14,7 @@ from keawatch.core.facts import Facts, sync_seconds
 from keawatch.core.lease_remedies import can_not_reconcile
 from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode
 from keawatch.core.plan import (
+    LONGEST_QUIET,
     Command,
     Condition,
     ConfigVariant,
@@ -82,7 +83,7 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     that one word, until its next restart (``History.config_apart``).
     """
     a, b = facts.a, facts.b
-    obstacle = _can_cover(facts) or can_not_reconcile(facts)
+    obstacle = _can_cover(facts) or can_not_reconcile(facts) or _can_not_be_quiet(facts)
     if obstacle:
         return NoPlan(Strategy.SEAMLESS, obstacle)
     return Plan(
@@ -91,10 +92,11 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
         strategy=Strategy.SEAMLESS,
         summary=(
             f"{b.server} steps aside for a moment so that {a.server} goes to partner-down and serves all along; "
-            f"{b.server}'s leases are made those of {a.server}, it comes back without Kea's own sync, and they are compared again."
+            f"{b.server}'s leases are made those of {a.server}, it comes back without Kea's own sync, and they are compared again"
+            + (f"; {b.server}'s half of the clients waits for that." if _is_kept_quiet(facts) else ".")
         ),
         steps=(*_aside(facts), *_take_over(facts), *_come_back_alike(facts)),
-        announced_pause=0.02,
+        announced_pause=round(facts.h + 2 * sync_seconds(facts) + 2.0, 1) if _is_kept_quiet(facts) else 0.02,
     )
 
 
@@ -119,8 +121,9 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
             deadline=15.0,
             rest=True,
         ),
+        *_quiet(facts),
         *_through_gate(facts),
-        _together(facts),
+        _together(facts, quiet=_is_kept_quiet(facts)),
         Step(
             key="alike-again",
             title=f"compare once more: {a} went on leasing until {b} was back",
@@ -128,6 +131,57 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
             deadline=LONGEST_WORK,
             rest=True,
             work=Work.RECONCILE,
+        ),
+        *_loud(facts),
+    )
+
+
+def _is_kept_quiet(facts: Facts) -> bool:
+    """
+    Return whether the secondary has to be kept from serving until it has every lease.
+
+    In load-balancing it serves as soon as it is back, mostly from the same pools, and gives out again what its partner leased
+    since the catch-up; Kea's lease update then overwrites that at the partner, too (seen on 2.6.3: 43 of 119). At a gate it
+    hears its partner before it serves.
+    """
+    return facts.mode is Mode.LOAD_BALANCING and not _through_gate(facts)
+
+
+def _can_not_be_quiet(facts: Facts) -> str | None:
+    return lacking(facts.b, (Command.DHCP_DISABLE, Command.DHCP_ENABLE)) if _is_kept_quiet(facts) else None
+
+
+def _quiet(facts: Facts) -> tuple[Step, ...]:
+    b = facts.b.server
+    if not _is_kept_quiet(facts):
+        return ()
+    # A dead man's timer: should keawatch die, the secondary switches itself on again.
+    longest = min(round(4 * facts.h + 4 * sync_seconds(facts) + 20.0), LONGEST_QUIET)
+    return (
+        Step(
+            key="standby-quiet",
+            title=f"have {b} answer nobody until its leases are those of {facts.a.server} again, for {longest} s at most",
+            order=Order(b, Command.DHCP_DISABLE, {"max-period": longest}),
+            before=(serves(facts.a.server),),
+            after=(serves_not(b),),
+            required=False,
+            compensation=Order(b, Command.DHCP_ENABLE),
+            rest=True,
+        ),
+    )
+
+
+def _loud(facts: Facts) -> tuple[Step, ...]:
+    b = facts.b.server
+    if not _is_kept_quiet(facts):
+        return ()
+    return (
+        Step(
+            key="standby-loud",
+            title=f"let {b} answer its half of the clients",
+            order=Order(b, Command.DHCP_ENABLE),
+            after=(serves(b),),
+            rest=True,
         ),
     )
 
@@ -383,10 +437,10 @@ def _turn(facts: Facts) -> float:
     return round(facts.h - early % facts.h, 2)
 
 
-def _together(facts: Facts) -> Step:
+def _together(facts: Facts, *, quiet: bool = False) -> Step:
     a, b = facts.a.server, facts.b.server
     normal = facts.normal
-    both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
+    both = (serves(a),) if quiet or facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
     return Step(
         key="together",
         title=f"wait until both are {normal} and the right one serves",

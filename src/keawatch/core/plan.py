@@ -13,6 +13,9 @@ from typing import Any
 
 from keawatch.core.model import HaState, Observation, Snapshot
 
+LONGEST_QUIET = 300
+"""Most seconds for which a plan switches a server's DHCP off."""
+
 
 class Command(StrEnum):
     """

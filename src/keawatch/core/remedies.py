@@ -86,12 +86,14 @@ def _enable_plan(diagnosis: Diagnosis, facts: Facts, server: Observation, by: tu
     serving = Step(
         f"serves-{server.server}", f"see that {server.server} serves", after=(serves(server.server),), rest=True
     )
+    # A standby that was held off has no scopes, and serves nobody before it takes over.
+    seen = (serving,) if server.scopes else ()
     return Plan(
         id=plan_id(diagnosis, facts, "enable"),
         code=diagnosis.code,
         strategy="enable",
         summary=f"{server.server}'s DHCP is switched on again by clearing exactly the origin that left it off ({', '.join(by)}).",
-        steps=(*steps, serving),
+        steps=(*steps, *seen),
         announced_pause=0.0,
     )
 
