@@ -171,7 +171,7 @@ class Clients:
             sent=_number(offers, "sent packets"),
             offered=_number(offers, "received packets"),
             requested=_number(acks, "sent packets"),
-            acks=tuple(sorted(float(moment) for moment in re.findall(r"/ ([\d.]+)$", moments, re.MULTILINE))),
+            acks=tuple(sorted(_seconds(moment) for moment in re.findall(r"/ ([\d.]+)$", moments, re.MULTILINE))),
             orphans=_number(offers, "orphans") + _number(acks, "orphans"),
             rate=self._rate,
             begun=self._begun,
@@ -182,6 +182,15 @@ class Clients:
 def _section(report: str, title: str) -> str:
     # A pair that answered nothing has no timestamps.
     return report.partition(f"***{title}***")[2].partition("***")[0]
+
+
+def _seconds(moment: str) -> float:
+    """
+    Return a moment as perfdhcp writes it, 000100.250000 for a minute and a quarter of a second.
+    """
+    whole, _, fraction = moment.partition(".")
+    hours, minutes, seconds = int(whole[:-4]), int(whole[-4:-2]), int(whole[-2:])
+    return 3600 * hours + 60 * minutes + seconds + float(f"0.{fraction or 0}")
 
 
 def _number(section: str, name: str) -> int:
