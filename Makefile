@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults model lock lab clean
+.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults soak model lock lab clean
 
 demo: $(STAMP)
 	$(BIN)/keawatch demo
@@ -58,6 +58,11 @@ bench: $(STAMP) lab
 # Every fault on real pairs, with Kea alone and with keawatch; writes docs/faults.md. It takes more than an hour.
 faults: $(STAMP) lab
 	$(BIN)/python -m tests.chaos.faults
+
+# Random faults for hours on real pairs under load; results are added to soak.jsonl at once, and docs/soak.md is written at the end.
+SOAK_MINUTES ?= 120
+soak: $(STAMP) lab
+	$(BIN)/python -m tests.chaos.soak --minutes $(SOAK_MINUTES)
 
 lock:
 	$(BIN)/pip install -q pip-tools

@@ -9,6 +9,8 @@ Needs root. About seventy minutes, two laboratories at a time; a fault that fail
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import queue
@@ -18,8 +20,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keawatch import __version__
@@ -62,9 +65,8 @@ class Theatre:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> None:
-        """Take the results of an earlier run."""
+        """Take what was played before."""
         kept = json.loads((DOCS / "faults.json").read_text(encoding="utf-8"))
-        self.about = kept["about"]
         played = [Played(**one) for one in kept["plays"]]
         self.results = {(one.fault, one.column, one.watched): one for one in played}
         self.errors = dict(kept["errors"])
@@ -86,12 +88,15 @@ class Theatre:
         try:
             result = self._play(case)
         except Exception as error:  # noqa: BLE001 - whatever went wrong with one play, the others go on
-            with self.lock:
+            with self.lock, alone_with_results():
+                self.read()
                 self.errors[str(case)] = f"{type(error).__name__}: {error}"
+                self.write()
                 print(f"{time.strftime('%H:%M:%S')} {case}: {error!r}", flush=True)
             return
-        with self.lock:
-            self.results[case.key] = result
+        with self.lock, alone_with_results():
+            self.read()
+            self.results[case.key] = replace(result, by=self.about["keawatch"])
             self.errors.pop(str(case), None)
             self.write()
         print(f"{time.strftime('%H:%M:%S')} {case}: {told(result)}; {time.monotonic() - begun:.0f} s", flush=True)
@@ -115,6 +120,14 @@ class Theatre:
             return result
 
 
+@contextlib.contextmanager
+def alone_with_results() -> Iterator[None]:
+    """Keep another run, which plays other cases at the same time, from the results."""
+    with (DOCS / "faults.json").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def keep_logs(lab: Lab, case: Case) -> None:
     """Keep what the servers and keawatch have logged, and say where."""
     name = re.sub(r"[^\w.-]+", "-", str(case))
@@ -134,10 +147,10 @@ def cases(only: str) -> list[Case]:
     """Return every play: hot-standby before load-balancing, in the order of the faults."""
     found = [Case(scene, column, watched) for scene in SCENES for column in scene.columns for watched in (False, True)]
     found.sort(key=lambda case: case.column.mode)
-    return [case for case in found if only in str(case)]
+    return [case for case in found if re.search(only, str(case))]
 
 
-def run_all(theatre: Theatre, todo: list[Case], until: float) -> None:
+def run_all(theatre: Theatre, todo: list[Case], until: float, at_once: int) -> None:
     """Play the cases, some at a time, as long as there is time to begin one."""
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
     for case in todo:
@@ -151,8 +164,8 @@ def run_all(theatre: Theatre, todo: list[Case], until: float) -> None:
                 return
             theatre.run(case)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs: list[Future[None]] = [pool.submit(work) for _ in range(AT_ONCE)]
+    with ThreadPoolExecutor(at_once) as pool:
+        jobs: list[Future[None]] = [pool.submit(work) for _ in range(at_once)]
         try:
             for job in jobs:
                 job.result()
@@ -175,17 +188,24 @@ def version() -> str:
 def main() -> None:
     """Play and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="a part of a play's name, such as clock or 'cut 2.6'")
+    parser.add_argument("--only", default="", help="a pattern in a play's name, such as clock or '^cut 2.6'")
     parser.add_argument("--minutes", type=float, default=120.0, help="begin no play later than that")
     parser.add_argument("--keep", action="store_true", help="keep what is in docs/faults.json and play what is missing")
+    parser.add_argument(
+        "--again", action="store_true", help="play also what was played already, with --keep and --only"
+    )
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="how many plays at the same time")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     theatre = Theatre({"date": time.strftime("%Y-%m-%d"), "keawatch": version()})
-    if chosen.keep:
+    if not chosen.keep:
+        theatre.write()
+    theatre.read()
+    todo = [case for case in cases(chosen.only) if chosen.again or case.key not in theatre.results]
+    run_all(theatre, todo, time.monotonic() + 60 * chosen.minutes, chosen.at_once)
+    with alone_with_results():
         theatre.read()
-    todo = [case for case in cases(chosen.only) if case.key not in theatre.results]
-    run_all(theatre, todo, time.monotonic() + 60 * chosen.minutes)
-    theatre.write()
+        theatre.write()
     if theatre.errors:
         sys.exit("\n".join(f"{case}: {error}" for case, error in theatre.errors.items()))
 

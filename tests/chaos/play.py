@@ -11,18 +11,19 @@ from typing import Any
 from tests.chaos.eye import Eye
 from tests.chaos.given import Given
 from tests.chaos.scenes import Scene
-from tests.chaos.stage import LEASES, Column, Stage, changes, silences, spec_of, wish_of
+from tests.chaos.stage import LEASES, Column, Stage, changes, has, silences, spec_of, wish_of
 from tests.kea_pair.databases import Database, judge, read_all
 from tests.kea_pair.lab import Lab, LabError, Node
-from tests.kea_pair.watching import Keawatch
 
 HOLDS = 5.0
 """Seconds for which a pair must have been redundant to be called so: two heartbeats and more."""
-LIMIT = 45.0
+LIMIT = 90.0
 QUIET = 16.0
 """Seconds without any change, longer than max-response-delay, after which nothing more is expected."""
 MENDED = 25.0
 """Most seconds until keawatch has made the leases alike."""
+
+OWNER = {"V4": "hw-address", "IA_NA": "duid"}
 
 Json = dict[str, Any]
 
@@ -59,6 +60,12 @@ class Played:
     """Addresses of which keawatch says at the end that two clients were given them, and which of both stays."""
     untrue: int = 0
     """Of these, those that a database has for another client than the one that stays."""
+    taken: int = 0
+    """Of the leases that neither server has, those whose address one has for another client."""
+    sentence: str = ""
+    """keawatch's diagnosis at the end, in words."""
+    by: str = ""
+    """Which keawatch it was."""
     plans: list[Json] = field(default_factory=list)
     seen: list[Json] = field(default_factory=list)
 
@@ -71,8 +78,8 @@ class Played:
 def play(lab: Lab, scene: Scene, column: Column, *, watched: bool) -> Played:
     """Play a fault and return what came of it."""
     pair = lab.pair(spec_of(column, scene.spec))
-    watch = Keawatch(lab, pair, wish_of(watched))
-    with Eye(pair) as eye:
+    watch = scene.watch(lab, pair, wish_of(watched))
+    with Eye(pair) as eye, scene.around(lab, pair):
         stage = Stage(lab, pair, watch, watched, eye)
         stage.listen()
         _raise_curtain(stage, scene)
@@ -84,7 +91,7 @@ def play(lab: Lab, scene: Scene, column: Column, *, watched: bool) -> Played:
         stage.end()
         _let_finish(stage)
         played = _judge(stage, scene, column, begun, seconds, looked_for)
-    watch.stop()
+        watch.stop()
     return played
 
 
@@ -107,13 +114,13 @@ def _settle(stage: Stage, ended: float) -> float | None:
         since = stage.eye.redundant_since
         if since is not None and now - max(since, ended) > HOLDS:
             return max(since - ended, 0.0)
-        if since is None and now - max(stage.eye.quiet_since, ended) > QUIET and not _under_way(stage):
+        if since is None and now - max(stage.eye.quiet_since, ended) > QUIET and not under_way(stage):
             return None
         time.sleep(0.2)
     return None
 
 
-def _under_way(stage: Stage) -> bool:
+def under_way(stage: Stage) -> bool:
     try:
         pair = stage.watch.status()
     except (LabError, KeyError):
@@ -125,7 +132,7 @@ def _let_finish(stage: Stage) -> None:
     """Give keawatch the time to mend leases, and Kea alone enough for what is on its way."""
     until = time.monotonic() + (MENDED if stage.watched else 4.0)
     while time.monotonic() < until:
-        if _apart(stage) == 0 and not _under_way(stage):
+        if _apart(stage) == 0 and not under_way(stage):
             return
         time.sleep(1.0)
 
@@ -151,40 +158,38 @@ def _judge(
     status = stage.watch.status()
     a, b = (_database(node) for node in stage.pair.nodes)
     databases = [base for base in (a, b) if base is not None]
-    given, lost, twice = _given(stage.given, databases)
     rivals = status["leases"]["rivals"]
     return Played(
         fault=scene.key,
         column=str(column),
         watched=stage.watched,
-        versions=[_version(node) for node in stage.pair.nodes],
+        versions=[version_of(node) for node in stage.pair.nodes],
         states=[str(look) for look in stage.eye.now],
         redundant=stage.eye.redundant_since is not None,
         seconds=None if seconds is None else round(seconds, 1),
         looked_for=round(looked_for, 1),
         code=status["diagnosis"]["code"],
-        codes=_codes(history, begun),
+        codes=codes_of(history, begun),
         withheld=[held["guard"] for held in status["withheld"]],
-        exchanges=_exchanges(stage),
-        given=given,
-        lost=lost,
-        twice=twice,
+        exchanges=exchanges_of(stage),
+        **_given(stage.given, databases),
         differences=None if a is None or b is None else asdict(judge(a, b)),
         told_twice=len(rivals),
         untrue=sum(not _stays(rival, databases) for rival in rivals),
-        plans=_plans(stage, history, begun),
+        sentence=status["diagnosis"]["sentence"],
+        plans=plans_of(stage, history, begun),
         seen=[{"at": round(at - begun, 1), "server": name, "is": str(look)} for at, name, look in stage.eye.seen],
     )
 
 
-def _version(node: Node) -> str:
+def version_of(node: Node) -> str:
     try:
         return str(node.command("version-get")["text"])
     except LabError:
         return node.version
 
 
-def _exchanges(stage: Stage) -> Json:
+def exchanges_of(stage: Stage) -> Json:
     all_of_them = stage.exchanges
     return {
         "sent": sum(seen.sent for seen in all_of_them),
@@ -194,21 +199,24 @@ def _exchanges(stage: Stage) -> Json:
     }
 
 
-def _given(given: Sequence[Given], databases: Sequence[Database]) -> tuple[int, int, int]:
+def _given(given: Sequence[Given], databases: Sequence[Database]) -> Json:
     """Return how many clients hold a lease, how many of these no server has, and how many addresses two clients hold."""
-    held = {one.client: one.address for one in given}
-    lost = [
-        client
-        for client, address in held.items()
-        if not any(base.get(("V4", address), {}).get("hw-address") == client for base in databases)
-    ]
-    return len(held), len(lost), len(held) - len(set(held.values()))
+    held = {one.client: one for one in given}
+    lost = [one.address for one in held.values() if not any(has(base, one) for base in databases)]
+    known = {address for base in databases for _, address in base}
+    return {
+        "given": len(held),
+        "lost": len(lost),
+        "taken": sum(address in known for address in lost),
+        "twice": len(held) - len({one.address for one in held.values()}),
+    }
 
 
 def _stays(rival: Json, databases: Sequence[Database]) -> bool:
     """Return whether every server has an address for the client of which keawatch says that it stays."""
-    leases = [base.get(("V4", rival["address"])) for base in databases]
-    return all(lease is not None and lease["hw-address"] in rival["kept"] for lease in leases)
+    kind = "IA_NA" if ":" in rival["address"] else "V4"
+    leases = [base.get((kind, rival["address"])) for base in databases]
+    return all(lease is not None and lease[OWNER[kind]] in rival["kept"] for lease in leases)
 
 
 def _moment(at: str) -> float:
@@ -217,12 +225,12 @@ def _moment(at: str) -> float:
     return wall - time.time() + time.monotonic()
 
 
-def _codes(history: Sequence[Json], begun: float) -> list[str]:
+def codes_of(history: Sequence[Json], begun: float) -> list[str]:
     told = [entry for entry in history if entry["kind"] == "diagnosis" and _moment(entry["at"]) >= begun]
     return changes([entry["body"]["decision"]["diagnosis"]["code"] for entry in told])
 
 
-def _plans(stage: Stage, history: Sequence[Json], begun: float) -> list[Json]:
+def plans_of(stage: Stage, history: Sequence[Json], begun: float) -> list[Json]:
     """Return each plan that was carried out, with what the clients saw of it."""
     return [
         _plan(stage, entry, history, begun)

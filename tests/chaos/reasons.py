@@ -24,23 +24,53 @@ SAYS = {
         "keawatch waits, since no command makes two servers start faster than they do by themselves, and compares the leases "
         "when both are at work."
     ),
+    "standby-loop": "keawatch tells, and leaves a server that starts and ends to Kea and to whoever looks after it.",
+    "primary-loop": (
+        "keawatch tells, and changes nothing: each start is followed by a sync, and what ends before it is done is no fault of "
+        "HA. Clients wait while the primary starts, since the standby never gives it up in so short a time."
+    ),
+    "paused": (
+        "As a host of virtual machines has it that pauses all three. keawatch sees that its own clock has jumped, begins its "
+        "histories anew, and acts on nothing that it saw before."
+    ),
     "cut": (
         "keawatch tells that both serve and touches neither, since stopping one is a person's choice. When both are at work "
-        "again it makes what Kea's sync left apart alike by the primary's word; of an address that both gave away, one client "
-        "loses its record, where Kea alone keeps both, one on each server. With 2.6 both servers synced from each other, Kea "
-        "itself kept the standby's later leases, and keawatch, which had counted before, named the wrong client. With 3.0 some "
-        "of the primary's records that stayed are of clients that never got an ACK, which keawatch can't know."
+        "again it makes what Kea's sync left apart alike by the primary's word, and names for each address that both gave away "
+        "who keeps it; those leases of the others that are lost for that reason are no wrong action here, since no server can "
+        "keep both. Where more than reconcile_cap (5 %) would be overwritten it stops and says so, as with 3.0."
+    ),
+    "one-way": (
+        "keawatch tells who can't reach whom. Kea itself is at odds here: a primary whose updates fail waits for its partner, "
+        "which hears it and so never takes over; what was lost in the meantime is mended when the link is."
     ),
     "flapping": (
-        "keawatch tells that they do not hear each other; no command mends a link. It mends the leases that were lost until "
-        "its one comparison. An update that fails while both are in hot-standby raises no counter of Kea's, so what was lost "
-        "after that waits for the next count of leases (watch_leases, 60 s), and until then keawatch says OK though it is not "
-        "so: half a minute after the link was mended it had not found it."
+        "keawatch tells that they do not hear each other; no command mends a link. A link that failed for a moment calls for a "
+        "comparison, and what was lost is mended each time. In load-balancing with one pool for both servers each gives "
+        "away what the other gave, and that is soon more than reconcile_cap."
+    ),
+    "slow-line": (
+        "0.3 s each way, by a relay of frames in the place of netem. Each lease update takes 0.6 s and a lost frame a second "
+        "more, so many clients give up; keawatch tells, mends what was lost, and the plans here that clients waited during "
+        "are reconciles beside that line, which switch nothing off."
     ),
     "clock-40": "keawatch warns above 30 s, before Kea terminates at 60 s, and does nothing: a clock is not its to set.",
+    "clock-back-40": (
+        "As ahead. Kea's own timers run by that clock (boost::asio's deadline_timer): a server whose clock was set back sends no "
+        "heartbeat for as long as it was set back, and when the clock is right again it believes that it has not heard its "
+        "partner. keawatch says PEER_LINK_BROKEN, which is what that server sees; it ends with the late heartbeat."
+    ),
     "clock-90": (
         "keawatch waits until the clocks agree, since a pair healed earlier would terminate again, and then heals with the "
         "least pause that the servers allow."
+    ),
+    "clock-back-90": (
+        "As ahead, but for Kea's timers (see above): the server that was set back hears of its partner's end only up to 90 s later, "
+        "and until then one is terminated beside one at work."
+    ),
+    "clock-90-primary": "The same as with the standby's clock.",
+    "terminated-long": (
+        "From Kea 2.6 on a reset bounces when the partner has been seen terminated for ten minutes. keawatch, which was stopped "
+        "all that time, makes both forget first."
     ),
     "subnets": (
         "keawatch names the subnets that differ and holds back, since each update would be rejected again; once they are "
@@ -48,6 +78,12 @@ SAYS = {
     ),
     "busy": "Clocks and subnets agree, so nothing would kill the pair again at once: keawatch heals.",
     "leases-lost": "The standby syncs by itself when it starts; keawatch lets it, and compares the databases after.",
+    "primary-leases-lost": (
+        "The primary syncs by itself when it starts, from the standby that has its leases, and nobody is served meanwhile; keawatch "
+        "lets it, and compares the databases after."
+    ),
+    "leases-truncated": "Kea reads what is left, skips the line that is cut, and syncs; keawatch compares the databases after.",
+    "primary-leases-truncated": "The same, and nobody is served while the primary syncs.",
     "late-primary": (
         "Kea calls the pair healthy though the standby lacks what the primary had; keawatch compares after every rejoin and "
         "writes the standby what it lacks."
@@ -57,14 +93,64 @@ SAYS = {
         "enough that it is no sync of Kea's own; with Kea alone nobody was served for as long as it was looked at."
     ),
     "disabled-2000": "The same as with origin 1000.",
+    "sync-interrupted": (
+        "Kea begins its sync again when the link is back. keawatch waits for that, ends the pause after it, and compares the leases."
+    ),
+    "disabled-1": (
+        "keawatch tells, and does not overrule a person's dhcp-disable (guard operator-order); `keawatch heal` does, when asked."
+    ),
+    "standby-disabled": (
+        "No client notices, but this standby would take over and answer nobody: Kea clears only its own origin then. keawatch tells, "
+        "and clears it as it does on a primary. (It said OK here before the soak found it; mended since, with a test.)"
+    ),
     "maintenance": "keawatch tells and leaves it alone: a person ordered it.",
     "keawatch-killed": (
         "keawatch takes the plan up from its journal at its next start; until then both servers are left as members of the "
         "pair, and clients are served. (Seconds count from that start, 3 s after its death.)"
     ),
+    "standby-deaf": (
+        "Kea starts all the same, says hot-standby, and hears no client; keawatch says DEAF with Kea's own reason. Only a restart opens "
+        "the sockets again, and that is whoever's who took the port."
+    ),
+    "primary-deaf": (
+        "Nobody is served, and to Kea's HA all is well: heartbeats go on, so the standby never takes over. keawatch says DEAF; it "
+        "does not stop a primary to let the standby take over."
+    ),
+    "standby-disk-full": (
+        "The standby can't store what it is told, so the primary's updates fail and clients wait. keawatch tells that updates fail and, "
+        "when there is room again, writes the standby what it lacks."
+    ),
+    "primary-disk-full": (
+        "Kea answers no client whose lease it can't store, its HA state stays hot-standby, and no reply to keawatch shows it: "
+        "keawatch said OK while nobody was served. Only Kea's log has it."
+    ),
+    "keawatch-frozen": (
+        "Stopped in the middle of a plan, keawatch leaves a primary that serves and a standby that is on its way; it goes on when it runs "
+        "on, after looking again."
+    ),
+    "journal-full": (
+        "keawatch says that its journal can't be written and does nothing without it; a second after there is room it heals."
+    ),
+    "http-garbage": (
+        "To keawatch a server whose answers are not Kea's is one that does not answer, and beside it nothing is done. When answers are "
+        "right again it heals, as above."
+    ),
+    "http-slow": "The same: an answer has to be whole within poll_timeout.",
+    "http-never": "The same.",
+    "certificate": (
+        "keawatch tells that it can't reach the server, with the reason, and changes nothing; Kea itself works on. The standby was "
+        "restarted with a good certificate."
+    ),
+    "two": (
+        "Both begin to heal the pair at about the same moment; each looks at the state before each step, so that one of the two "
+        "finds what it did not expect and gives up."
+    ),
     "wrong-name": (
         "Kea does not start under the name of its partner, whose address it can't bind: to keawatch that is a server that is "
         "down, and it tells so. With the right name it is a standby that comes back, as above."
     ),
-    "mixed": "The same as with two servers of one version.",
+    "mixed": (
+        "The same as with two servers of one version, but for Kea 2.2 as the standby of a newer primary: its sync leaves that primary "
+        "switched off by origin 2000 until a timer of 60 s has run out, which keawatch ends."
+    ),
 }

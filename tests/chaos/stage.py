@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.chaos.eye import Eye
 from tests.chaos.given import Given, read
+from tests.kea_pair.databases import Database
 from tests.kea_pair.lab import Exchanges, Lab, LabError, Pair, PairSpec
 from tests.kea_pair.watching import Keawatch, Wish
 
@@ -37,16 +38,22 @@ class Column:
     version: str
     mode: str = "hot-standby"
     standby_version: str | None = None
+    service: int = 4
 
     def __str__(self) -> str:
         """Return it for a table."""
         both = f"{self.version} + {self.standby_version}" if self.standby_version else self.version
-        return both if self.mode == "hot-standby" else f"{both}, {self.mode}"
+        said = both if self.mode == "hot-standby" else f"{both}, {self.mode}"
+        return said if self.service == 4 else f"{said}, DHCPv6"
 
 
 KEA_26, KEA_30 = Column("2.6"), Column("3.0")
 HOT_STANDBY = (KEA_26, KEA_30)
-ALSO_BALANCING = (*HOT_STANDBY, Column("2.6", "load-balancing"), Column("3.0", "load-balancing"))
+BALANCING = (Column("2.6", "load-balancing"), Column("3.0", "load-balancing"))
+KEA_22 = Column("2.2")
+SIX = (Column("2.6", service=6), Column("3.0", service=6))
+ALSO_BALANCING = (*HOT_STANDBY, *BALANCING)
+EVERYWHERE = (KEA_22, *ALSO_BALANCING, *SIX)
 
 
 @dataclass
@@ -98,6 +105,12 @@ class Stage:
             raise LabError(f"states are {self.eye.states}, not {(primary, standby)}, after {seconds} s")
 
 
+def has(base: Database, one: Given) -> bool:
+    """Return whether a database has a lease for the client that was given it."""
+    lease = base.get(("IA_NA" if ":" in one.address else "V4", one.address))
+    return lease is not None and one.client in (lease.get("hw-address"), lease.get("duid"))
+
+
 def silences(exchanges: Sequence[Exchanges]) -> list[tuple[float, float]]:
     """Return when (monotonic clock) and how long clients asked and got no lease."""
     gaps = [(seen.begun + begun, length) for seen in exchanges for begun, length in seen.gaps]
@@ -107,7 +120,12 @@ def silences(exchanges: Sequence[Exchanges]) -> list[tuple[float, float]]:
 def spec_of(column: Column, more: dict[str, Any]) -> PairSpec:
     """Return the pair of a column, with what a fault needs beside."""
     common: dict[str, Any] = {"heartbeat_delay": HEARTBEAT, "max_response_delay": MAX_RESPONSE}
-    own: dict[str, Any] = {"version": column.version, "standby_version": column.standby_version, "mode": column.mode}
+    own: dict[str, Any] = {
+        "version": column.version,
+        "standby_version": column.standby_version,
+        "mode": column.mode,
+        "service": column.service,
+    }
     return PairSpec(**own, **(common | more))
 
 

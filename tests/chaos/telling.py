@@ -58,7 +58,7 @@ def _opening(results: Results, about: Mapping[str, Any]) -> str:
     figures = {
         "date": about["date"],
         "kea": versions,
-        "keawatch": about["keawatch"],
+        "keawatch": ", ".join(sorted({played.by for played in results.values()})),
         "watched": len(watched),
         "faulty": len(faulty),
     }
