@@ -266,7 +266,10 @@ ONE_MISTAKE = [
     ("colour = 1\n" + PAIR, "1: colour: is no key of the file's top; known are watch, http, pair"),
     (with_pair('autonomie = "auto"'), "3: pair[0].autonomie: is no key of [[pair]]; did you mean autonomy?"),
     (with_pair("interval = 2"), "3: pair[0].interval: is no key of [[pair]]; it belongs below [watch]"),
-    (with_pair('url = "http://a/"'), "3: pair[0].url: is no key of [[pair]]; it belongs below [[pair.server]]"),
+    (
+        with_pair('url = "http://a/"'),
+        "3: pair[0].url: is no key of [[pair]]; it belongs below [[pair.server]] or [[pair.backup]]",
+    ),
     (
         with_pair('autonomy = "full"'),
         '3: pair[0].autonomy: should be one of "observe", "suggest", "auto", and is "full"',
@@ -507,7 +510,7 @@ class TestAFileThatCanNotBeRead:
 class TestTheExample:
     def uncommented(self) -> str:
         text = EXAMPLE.read_text(encoding="utf-8")
-        return re.sub(r"^(\s*)# (?=[a-z_]+ = )", r"\1", text, flags=re.MULTILINE)
+        return re.sub(r"^(\s*)# (?=[a-z_]+ = |\[\[)", r"\1", text, flags=re.MULTILINE)
 
     def test_can_be_used_as_it_is(self, write: Write) -> None:
         assert load(write(EXAMPLE.read_text(encoding="utf-8"))).pair[0].name == "lan"
@@ -537,7 +540,8 @@ class TestTheExample:
 
         assert set(shown) == set(model.model_fields)
         for key, field in model.model_fields.items():
-            if field.default is not None and not field.is_required():
+            # An example stands in the place of no backup server at all.
+            if field.default is not None and not field.is_required() and key != "backup":
                 default = list(field.default) if isinstance(field.default, tuple) else field.default
                 assert shown[key] == (str(default) if isinstance(default, Path) else default), key
 
@@ -552,7 +556,7 @@ class TestTheExample:
             key
             for model in (WatchConfig, HttpConfig, PairConfig, ServerConfig)
             for key in model.model_fields
-            if key != "server"
+            if key not in {"server", "backup"}
         }
 
 
@@ -634,3 +638,48 @@ def test_a_configuration_can_not_be_changed(write: Write) -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.http.listen = "0.0.0.0:80"
     assert isinstance(config, Config)
+
+
+BACKED_UP = """
+[[pair]]
+name = "lan"
+[[pair.server]]
+name = "a"
+url = "http://10.77.0.2:8000/"
+[[pair.server]]
+name = "b"
+url = "http://10.77.0.3:8000/"
+[[pair.backup]]
+name = "{name}"
+url = "{url}"
+"""
+
+
+class TestABackupServer:
+    def read(self, folder: Path, **more: str) -> Config:
+        path = folder / "config.toml"
+        path.write_text(BACKED_UP.format(**({"name": "c", "url": "http://10.77.0.4:8765/"} | more)))
+        return load(path)
+
+    def test_is_beside_the_two(self, tmp_path: Path) -> None:
+        (pair,) = self.read(tmp_path).pair
+        assert [one.name for one in pair.backup] == ["c"]
+        assert len(pair.server) == 2
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [
+            ({"name": "a"}, "is another server's name as well"),
+            ({"url": "http://10.77.0.3:8000"}, "is another server's address as well"),
+        ],
+    )
+    def test_is_another_one_than_either(self, tmp_path: Path, more: dict[str, str], sentence: str) -> None:
+        with pytest.raises(ConfigError, match=sentence) as error:
+            self.read(tmp_path, **more)
+        assert "pair[0].backup[0]" in str(error.value)
+
+    def test_has_an_address(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.toml"
+        path.write_text(BACKED_UP.format(name="c", url="x").replace('url = "x"\n', ""))
+        with pytest.raises(ConfigError, match="has neither url nor socket"):
+            load(path)

@@ -285,6 +285,8 @@ class PairConfig(_Table):
     max_failures: Annotated[int, Field(ge=1, le=100)] = _POLICY.max_failures
     max_healings: Annotated[int, Field(ge=1, le=1000)] = _POLICY.max_healings
     server: Annotated[tuple[ServerConfig, ServerConfig], Lax]
+    backup: Annotated[tuple[ServerConfig, ...], Lax] = ()
+    """``[[pair.backup]]``: servers of the role backup, which get the pair's lease updates and serve nobody."""
 
     def policy(self, interval: float = _POLICY.interval) -> Policy:
         """Return what this pair's owner allows; *interval* is ``watch.interval``."""
@@ -339,9 +341,10 @@ class Config(_Table):
         found = []
         for number, pair in enumerate(self.pair):
             found += [f"pair[{number}].{key}" for key in LATER["pair"] if key in pair.model_fields_set]
-            for place, server in enumerate(pair.server):
-                at = f"pair[{number}].server[{place}]"
-                found += [f"{at}.{key}" for key in LATER["server"] if key in server.model_fields_set]
+            for table, servers in (("server", pair.server), ("backup", pair.backup)):
+                for place, server in enumerate(servers):
+                    at = f"pair[{number}].{table}[{place}]"
+                    found += [f"{at}.{key}" for key in LATER["server"] if key in server.model_fields_set]
         return tuple(found)
 
 
@@ -465,6 +468,7 @@ _TABLES: dict[tuple[str, ...], tuple[str, type[_Table]]] = {
     ("http",): ("[http]", HttpConfig),
     ("pair",): ("[[pair]]", PairConfig),
     ("pair", "server"): ("[[pair.server]]", ServerConfig),
+    ("pair", "backup"): ("[[pair.backup]]", ServerConfig),
 }
 
 _INSTEAD = {
@@ -581,13 +585,32 @@ def _of_servers(pair: Mapping[str, Any], loc: Loc) -> Iterator[Complaint]:
         yield (*loc, "server"), f"a pair has exactly two servers, and this has {len(servers)}"
     first: dict[str, object] = {}
     for at, server in _tables(pair, loc, "server"):
-        for key, what in (("name", "name"), ("url", "address"), ("socket", "socket")):
-            value = server.get(key)
-            value = value.rstrip("/") if isinstance(value, str) else None
+        for key, what in _TOLD_APART_BY.items():
+            value = _address(server, key)
             if value is not None and value == first.get(key):
                 yield (*at, key), f"is the other server's {what} as well; write this server's own"
             first[key] = value
         yield from _of_server(server, at)
+    yield from _of_backups(pair, loc)
+
+
+def _of_backups(pair: Mapping[str, Any], loc: Loc) -> Iterator[Complaint]:
+    taken = {(key, _address(server, key)) for _, server in _tables(pair, loc, "server") for key in _TOLD_APART_BY}
+    for at, server in _tables(pair, loc, "backup"):
+        for key, what in _TOLD_APART_BY.items():
+            value = _address(server, key)
+            if value is not None and (key, value) in taken:
+                yield (*at, key), f"is another server's {what} as well; write this server's own"
+            taken.add((key, value))
+        yield from _of_server(server, at)
+
+
+_TOLD_APART_BY = {"name": "name", "url": "address", "socket": "socket"}
+
+
+def _address(server: Mapping[str, Any], key: str) -> str | None:
+    value = server.get(key)
+    return value.rstrip("/") if isinstance(value, str) else None
 
 
 def _of_server(server: Mapping[str, Any], loc: Loc) -> Iterator[Complaint]:

@@ -346,9 +346,17 @@ class FakeLeases:
     """What ends each work."""
     asked: list[tuple[str, Limits]] = field(default_factory=list)
     """The plan and the limits of each work that was begun."""
+    refilled: list[str] = field(default_factory=list)
+    """The backup servers that work was about."""
     cut_off: int = 0
     when_asked: Callable[[], None] = lambda: None
     done: Reconciled | None = None
+
+    async def refill(
+        self, server: str, run_id: str, why: str, limits: Limits, progress: Callable[..., None]
+    ) -> Reconciled:
+        self.refilled.append(server)
+        return await self.reconcile(run_id, why, limits, progress)
 
     async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Callable[..., None]) -> Reconciled:
         assert why

@@ -94,13 +94,21 @@ class TestAPair:
 
         assert [(pair.name, pair.server[1].name) for pair in pairs] == [("dhcp4", "b"), ("dhcp4-2", "c")]
 
-    def test_leaves_backup_servers_out_and_says_so(self, write: Write, used: Used) -> None:
+    def test_has_its_backup_servers_looked_after(self, write: Write, used: Used) -> None:
         ha = relationship()
         ha["peers"].append({"name": "backup1", "url": "http://192.0.2.9:8765/", "role": "backup"})
+        (pair,) = used(write(kea(ha))).pair
+
+        assert [server.name for server in pair.server] == ["a", "b"]
+        assert [(one.name, one.url) for one in pair.backup] == [("backup1", "http://192.0.2.9:8765/")]
+
+    def test_is_found_without_a_backup_server_that_has_no_address(self, write: Write, used: Used) -> None:
+        ha = relationship()
+        ha["peers"].append({"name": "backup1", "url": "nonsense", "role": "backup"})
         root = write(kea(ha))
 
-        assert [server.name for server in used(root).pair[0].server] == ["a", "b"]
-        assert any('"backup1"' in note for note in discover(root).notes)
+        assert used(root).pair[0].backup == ()
+        assert any('"backup1"' in problem for problem in discover(root).problems)
 
     def test_with_strange_names_is_written_so_that_it_can_be_read(self, write: Write, used: Used) -> None:
         ha = json.loads(json.dumps(relationship()).replace('"a"', '"\\u00e9 \\"q\\" \\\\ #1"'))

@@ -122,6 +122,7 @@ def make(tmp_path: Path) -> Make:
         addresses = {
             "a": a or [FakeTransport(SOCKET, answers())],
             "b": both.get("at_b") or [FakeTransport("/run/kea/b", answers(server="b"))],
+            "d": both.get("at_d") or [],
         }
         return Case(load(path), tmp_path, addresses)
 
@@ -393,6 +394,42 @@ class TestThePair:
 
         assert only(findings, "This host's clock is 3600 s off the servers'.").level == "warning"
         assert only(findings, "The servers' clocks differ by 0 s.").level == "ok"
+
+
+def with_backup(named: str = "d", role: str = "backup") -> Kea:
+    """Return the replies of a backup server, as 3.0.4 gave them (the rest of its status is as that of any)."""
+    local: dict[str, Any] = {"role": role, "scopes": [], "server-name": named, "state": role, "system-time": None}
+    status = {"high-availability": [{"ha-mode": "hot-standby", "ha-servers": {"local": local}}], "pid": 1}
+    return answers("3.0", "d", named, status_get={"result": 0, "arguments": status})
+
+
+WATCHED = (f'url = "{LISTENER}"', "[[pair.backup]]", 'name = "d"', 'socket = "/run/d"')
+
+
+class TestABackupServer:
+    async def test_is_examined_as_one(self, make: Make) -> None:
+        findings = await make(b=WATCHED, at_d=[FakeTransport("/run/d", with_backup())]).examine()
+
+        assert only(findings, "Kea 3.0.4, backup, hot-standby, backup.").level == "ok"
+        assert not [found for found in findings if found.subject == "lan/d" and "healed" in found.sentence]
+
+    async def test_that_is_none_is_told(self, make: Make) -> None:
+        findings = await make(b=WATCHED, at_d=[FakeTransport("/run/d", answers(server="b"))]).examine()
+
+        assert only(findings, "It is standby, and no backup server").level == "error"
+
+    async def test_that_is_not_watched_is_told_with_what_to_write(self, make: Make) -> None:
+        config = json.loads(replies.raw("2.6-config-get-a"))
+        library = next(
+            one for one in config["arguments"]["Dhcp4"]["hooks-libraries"] if "ha" in one["library"].rpartition("_")[2]
+        )
+        peer = {"name": "d", "role": "backup", "url": "http://10.77.0.4:8765/"}
+        library["parameters"]["high-availability"][0]["peers"].append(peer)
+        findings = await make(a=[FakeTransport(SOCKET, answers(config_get=config))]).examine()
+
+        told = only(findings, "Kea names the backup server d, which is not watched")
+        assert told.level == "info"
+        assert "http://10.77.0.4:8765/" in told.advice
 
 
 class TestTheConfiguration:

@@ -127,6 +127,15 @@ async def test_an_answer_is_used_once(pair: Watched) -> None:
     await pair.poller.aclose()
 
 
+async def test_two_who_ask_at_once_get_an_answer_each(pair: Watched) -> None:
+    """A comparison that a person asks for ends with a look of its own, beside the rounds."""
+    pair.a.takes = pair.b.takes = 0.3
+    first, second = await asyncio.gather(pair.poller.poll(), pair.poller.poll())
+    assert first.both_answered
+    assert second.both_answered
+    assert pair.a.asked_at == [0.0, 0.3]
+
+
 async def test_facts_are_read_when_wanted_and_now_and_then(pair: Watched) -> None:
     await pair.poller.first_facts(within=10.0)
     assert len(pair.a.facts_at) == 1

@@ -20,7 +20,7 @@ from keawatch.core.comparison import Fate, Kind, Rival
 from keawatch.core.decision import decide
 from keawatch.core.facts import facts_of
 from keawatch.core.logged import Logged, LogKind, LogSource
-from keawatch.core.model import Attempt, ConfigApart, HaState, History, NoAnswer, Pause, Snapshot
+from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Snapshot
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.daemon import replay as replaying
 from keawatch.daemon.journal import Entry, Journal, entries_in
@@ -123,6 +123,9 @@ def full() -> History:
         counts_at=at(1),
         config_apart=ConfigApart("b", "p0", at(-500)),
         upkeep_due=at(5),
+        backups=(
+            BackupServer(history.newest.first, at(-50), compared(history), "a test wants it", "d counts 3 fewer"),
+        ),
         logged=(
             Logged(
                 at(1.5),

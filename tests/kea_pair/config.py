@@ -86,6 +86,8 @@ class PairSpec:
     agent: bool = False
     tls: bool = False
     basic_auth: tuple[str, str] | None = None
+    backup: bool = False
+    """Whether there is a third server, d, that gets lease updates and serves nobody."""
 
     def version_of(self, node: str) -> str:
         """
@@ -105,7 +107,8 @@ class PairSpec:
         """
         Return the role of each node.
         """
-        return {"a": "primary", "b": "standby" if self.mode == "hot-standby" else "secondary"}
+        pair = {"a": "primary", "b": "standby" if self.mode == "hot-standby" else "secondary"}
+        return pair | ({"d": "backup"} if self.backup else {})
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,18 @@ def _lease_database(node: NodeConfig) -> Json:
 def _subnet(subnet: Subnet, service: int) -> Json:
     pool = {"pool": f"{subnet.pool_first} - {subnet.pool_last}"}
     found: Json = {"id": subnet.id, "subnet": subnet.prefix, "pools": [pool]}
-    return found | ({"interface": "eth0"} if service == 6 else {})
+    if service == 6:
+        found |= {"interface": "eth0", "pd-pools": [_prefixes(subnet)]}
+    return found
+
+
+def _prefixes(subnet: Subnet) -> Json:
+    """Return a pool of about as many prefixes as the subnet has addresses, beside those that are written beforehand."""
+    return {
+        "prefix": f"fd77:{0x4000 + subnet.id:x}::",
+        "prefix-len": 65 - subnet.size.bit_length(),
+        "delegated-len": 64,
+    }
 
 
 def _logger(node: NodeConfig, name: str) -> Json:

@@ -35,6 +35,7 @@ EARLIER = 300
 LATER = 120
 OWNER, STRANGER = 1, 2
 FIRST_PREFIX = "fd77:8000::"
+_ASKED = {4: (), 6: ("-e", "address-and-prefix")}
 OWNED_BY = ("hw-address", "client-id", "duid", "iaid")
 CONTENT = ("subnet-id", "valid-lft", "preferred-lft", "prefix-len", "hostname", "fqdn-fwd", "fqdn-rev", "user-context")
 
@@ -201,6 +202,13 @@ def alike(pair: Pair, wish: Wish, nodes: Iterable[Node] | None = None) -> None:
     """
     for node in pair.nodes if nodes is None else nodes:
         write(node, wish.primary)
+
+
+def asking(service: int) -> tuple[str, ...]:
+    """
+    Return the arguments by which clients ask for all that a server leases: in DHCPv6 an address and a prefix each.
+    """
+    return _ASKED[service]
 
 
 def write(node: Node, leases: Iterable[Lease]) -> None:

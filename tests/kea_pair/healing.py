@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.kea_pair.config import NARROW4, WIDE4
-from tests.kea_pair.databases import Counts, both, judge
+from tests.kea_pair.databases import Counts, alike, asking, both, judge, read_all
+from tests.kea_pair.databases import Wish as Databases
 from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, busy_until_terminated
 from tests.kea_pair.watching import Keawatch, Wish
 
@@ -29,10 +30,13 @@ class Case:
     heartbeat: float = 2.0
     leases: int = 0
     rate: int = 20
+    service: int = 4
+    backup: bool = False
+    """Whether a backup server is there, and watched, all along."""
 
     def __str__(self) -> str:
         """Return the case in a word."""
-        return f"{self.version}-{self.cause}-{self.strategy}"
+        return f"{self.version}-v{self.service}-{self.cause}-{self.strategy}"
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,16 @@ class Healed:
     """How the two databases differ at the end, by a judge that is not keawatch."""
     seconds: float
     """From the moment at which healing was possible until keawatch says OK."""
+    backup: Counts | None = None
+    """How the backup server's leases differ from the primary's at the end; None where there is none."""
 
 
 def spec_of(case: Case) -> PairSpec:
     """Return the pair that a case needs."""
     common: dict[str, Any] = {
         "version": case.version,
+        "service": case.service,
+        "backup": case.backup,
         "heartbeat_delay": case.heartbeat,
         "max_response_delay": 6 * case.heartbeat,
         "valid_lifetime": 4000,
@@ -74,8 +82,10 @@ def heal(lab: Lab, case: Case) -> Healed:
     """Start the pair, the clients and keawatch; kill the pair, remove the cause, and wait until it is healed."""
     pair = lab.pair(spec_of(case))
     if case.leases:
-        pair.write_leases(case.leases)
+        alike(pair, Databases(pair.spec, case.leases, Counts()))
     pair.start()
+    if case.backup:
+        pair.backup.start()
     pair.wait_normal(12 * case.heartbeat + 20)
     watch = Keawatch(lab, pair, Wish(strategies=(case.strategy,), confirm_for=max(1.0, case.heartbeat / 2)))
     watch.start()
@@ -87,13 +97,23 @@ def heal(lab: Lab, case: Case) -> Healed:
     watch.wait_idle(60)
     time.sleep(1.0)
     exchanges = clients.stop()
+    backup = wait_refilled(pair) if case.backup else None
     watch.stop()
-    return Healed(case, exchanges, before, after, watch.ends(), watch.history(), explained, judge(*both(pair)), seconds)
+    judged = judge(*both(pair))
+    return Healed(case, exchanges, before, after, watch.ends(), watch.history(), explained, judged, seconds, backup)
+
+
+def wait_refilled(pair: Pair, deadline: float = 30) -> Counts:
+    """Wait, at most so many seconds, until the backup server holds what the primary does, and return how it differs then."""
+    until = time.monotonic() + deadline
+    while (left := judge(read_all(pair.primary), read_all(pair.backup))).total and time.monotonic() < until:
+        time.sleep(0.5)
+    return left
 
 
 def _asking(case: Case, pair: Pair) -> Any:
     clients = pair.clients()
-    clients.start(case.rate, clients=5000)
+    clients.start(case.rate, clients=5000, extra=asking(case.service))
     time.sleep(1.0)
     return clients
 
@@ -123,7 +143,7 @@ def _by_clock(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], 
 def _by_subnets(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], str, Any]:
     """Let the standby refuse updates, its subnet being narrower, until both are terminated; then mend and reload it."""
     clients = pair.clients()
-    clients.start(case.rate, clients=5000)
+    clients.start(case.rate, clients=5000, extra=asking(case.service))
     pair.wait_states("terminated", "terminated", 60)
     watch.wait_for("TERMINATED_REJECTS", 15)
     time.sleep(2.0)

@@ -104,10 +104,12 @@ class Lab:
         """
         Make a pair, its servers not yet started.
         """
+        if spec.backup:
+            self.network.build_too("d")
         nodes = [self._node(name, spec) for name in spec.roles]
         if spec.tls:
             make_certificates(self.folder, {node.name: node.home for node in nodes})
-        return Pair(spec, nodes[0], nodes[1])
+        return Pair(spec, *nodes)
 
     def popen(self, host: str, command: Sequence[str], output: IO[str] | int | None = None) -> subprocess.Popen[str]:
         """

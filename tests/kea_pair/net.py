@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-HOSTS = {"a": 2, "b": 3, "c": 8, "w": 9}
+HOSTS = {"a": 2, "b": 3, "d": 4, "c": 8, "w": 9}
+SELDOM = ("d",)
+"""Hosts that are there only where a test has asked for them."""
 SWITCH = "s"
 END_SECONDS = 5
 NAMESPACES = Path("/run/netns")
 # The owner's process id is in the name, so that a later run can tell leftovers from laboratories at work.
-NAMESPACE = re.compile(r"(kw(\d+)x\d+)-[abcws]")
+NAMESPACE = re.compile(r"(kw(\d+)x\d+)-[abcdws]")
 
 
 class LabError(RuntimeError):
@@ -77,7 +79,7 @@ def ipv6(host: str) -> str:
 @dataclass(frozen=True)
 class Network:
     """
-    The namespaces of one laboratory: servers a and b, clients c, watcher w, and the bridge s between them.
+    The namespaces of one laboratory: servers a and b, clients c, watcher w, perhaps a backup server d, and the bridge s between them.
     """
 
     lab: str
@@ -104,13 +106,20 @@ class Network:
         """
         Make the namespaces, the bridge and the cables.
         """
-        for host in (SWITCH, *HOSTS):
-            run("ip", "netns", "add", self.namespace(host))
-            self.ip(host, "link", "set", "lo", "up")
+        always = [host for host in HOSTS if host not in SELDOM]
+        for host in (SWITCH, *always):
+            self._add_host(host)
         self.ip(SWITCH, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
         self.ip(SWITCH, "link", "set", "br0", "up")
-        for host in HOSTS:
+        for host in always:
             self._plug_in(host)
+
+    def build_too(self, host: str) -> None:
+        """
+        Make the namespace and the cable of a host that is not always there.
+        """
+        self._add_host(host)
+        self._plug_in(host)
 
     def remove(self) -> None:
         """
@@ -118,6 +127,10 @@ class Network:
         """
         for host in (*HOSTS, SWITCH):
             remove_namespace(self.namespace(host))
+
+    def _add_host(self, host: str) -> None:
+        run("ip", "netns", "add", self.namespace(host))
+        self.ip(host, "link", "set", "lo", "up")
 
     def _plug_in(self, host: str) -> None:
         port = f"port-{host}"

@@ -302,12 +302,16 @@ class Node:
         """
         Return how many leases the server holds in the state "assigned".
         """
-        column = "assigned-addresses" if self.spec.service == 4 else "assigned-nas"
+        counted = {"assigned-addresses"} if self.spec.service == 4 else {"assigned-nas", "assigned-pds"}
         found = self.ask(f"stat-lease{self.spec.service}-get", timeout=START_SECONDS).get("result-set")
         if not found:
             return 0
-        position = found["columns"].index(column)
-        return sum(row[position] for row in found["rows"])
+        return sum(
+            number
+            for row in found["rows"]
+            for name, number in zip(found["columns"], row, strict=True)
+            if name in counted
+        )
 
     def leases(self) -> dict[str, Json]:
         """
@@ -386,10 +390,11 @@ class Pair:
     Two servers that form an HA pair: a is the primary, b the standby (or secondary).
     """
 
-    def __init__(self, spec: PairSpec, primary: Node, standby: Node) -> None:
+    def __init__(self, spec: PairSpec, primary: Node, standby: Node, backup: Node | None = None) -> None:
         self.spec = spec
         self.primary = primary
         self.standby = standby
+        self._backup = backup
         self.lab = primary.place.lab
         self.network = self.lab.network
 
@@ -399,6 +404,15 @@ class Pair:
         Return the primary and the standby.
         """
         return self.primary, self.standby
+
+    @property
+    def backup(self) -> Node:
+        """
+        Return the backup server, which is started by itself.
+        """
+        if self._backup is None:
+            raise LabError("the spec asks for no backup server")
+        return self._backup
 
     @property
     def normal_state(self) -> str:

@@ -16,6 +16,7 @@ from tests.kea_pair.databases import (
     Database,
     Wish,
     alike,
+    asking,
     both,
     diverge,
     judge,
@@ -23,10 +24,10 @@ from tests.kea_pair.databases import (
     read_all,
     wait_alike,
 )
-from tests.kea_pair.lab import Exchanges, Lab, LabError, Pair, PairSpec, side_by_side
+from tests.kea_pair.lab import Exchanges, Lab, LabError, Node, Pair, PairSpec, side_by_side
 from tests.kea_pair.watching import PROGRAM, Keawatch
 from tests.kea_pair.watching import Wish as Told
-from tests.kea_pair.whole import WHOLE
+from tests.kea_pair.whole import CROSSED, STRAIGHT, WHOLE, Case, named, turn
 
 VERSIONS = ("2.6", "3.0")
 RATE = 50
@@ -72,11 +73,11 @@ class Repaired:
 
 
 @pytest.fixture(scope="module")
-def repaired(possible: None) -> dict[tuple[str, int], Repaired]:
+def repaired(possible: None) -> dict[Case, Repaired]:
     return side_by_side(repair, CASES)
 
 
-def repair(lab: Lab, case: tuple[str, int]) -> Repaired:
+def repair(lab: Lab, case: Case) -> Repaired:
     """Make two databases differ, have keawatch reconcile them and undo it, and give the same to Kea's own ha-sync."""
     version, service = case
     large = service == 4 and (WHOLE or version == VERSIONS[0])
@@ -90,7 +91,7 @@ def repair(lab: Lab, case: tuple[str, int]) -> Repaired:
     if version == "3.0":
         # There the commands go through a daemon, in the other case they act themselves.
         watch.start()
-        watch.wait_for("OK", 60)
+        watch.wait_for("LEASES_DIVERGED", 60)
     took: dict[str, float] = {}
     begun = time.monotonic()
     asked = watch.ask("diff", "--json", timeout=120)
@@ -134,7 +135,7 @@ def read_document(asked: subprocess.CompletedProcess[str]) -> Json:
 def under_load(pair: Pair, watch: Keawatch, *command: str) -> tuple[Json, Exchanges, float]:
     """Run one of keawatch's commands while clients ask, and return its document, their service and its seconds."""
     clients = pair.clients()
-    clients.start(RATE, clients=CLIENTS)
+    clients.start(RATE, clients=CLIENTS, extra=asking(pair.spec.service))
     time.sleep(1.0)
     begun = time.monotonic()
     try:
@@ -149,7 +150,7 @@ def under_load(pair: Pair, watch: Keawatch, *command: str) -> tuple[Json, Exchan
 def sync_under_load(pair: Pair) -> tuple[Exchanges, float]:
     """Have Kea sync the standby from the primary while clients ask."""
     clients = pair.clients()
-    clients.start(RATE, clients=CLIENTS)
+    clients.start(RATE, clients=CLIENTS, extra=asking(pair.spec.service))
     time.sleep(1.0)
     begun = time.monotonic()
     pair.standby.ask("ha-sync", {"server-name": "a", "max-period": 60}, timeout=60)
@@ -159,49 +160,44 @@ def sync_under_load(pair: Pair) -> tuple[Exchanges, float]:
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-v{case[1]}")
+@pytest.mark.parametrize("case", CASES, ids=named)
 class TestDatabasesThatDiffer:
-    def test_are_counted_exactly(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+    def test_are_counted_exactly(self, repaired: dict[Case, Repaired], case: Case) -> None:
         seen = repaired[case]
         assert Counts.of(seen.diff) == seen.wish.counts
         assert seen.diff["compared"] == seen.held
         assert seen.diff["settled"]
         assert seen.diff_status == 1
 
-    def test_are_alike_after_a_reconcile(
-        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
-    ) -> None:
+    def test_are_alike_after_a_reconcile(self, repaired: dict[Case, Repaired], case: Case) -> None:
         seen = repaired[case]
         print(f"{case}: {seen.seconds}; {seen.reconciled.get('written')} written")
         assert seen.reconciled["result"] == "ok"
         assert seen.between == Counts()
         assert seen.reconciled["written"] >= seen.wish.counts.total - seen.wish.counts.extra
 
-    def test_keep_the_primary_s_records(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+    def test_keep_the_primary_s_records(self, repaired: dict[Case, Repaired], case: Case) -> None:
         assert repaired[case].changed_on_primary == 0
 
-    def test_differ_again_as_before_after_an_undo(
-        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
-    ) -> None:
+    def test_differ_again_as_before_after_an_undo(self, repaired: dict[Case, Repaired], case: Case) -> None:
         seen = repaired[case]
         assert seen.after == seen.wish.counts
         assert seen.not_restored == 0
         assert not seen.undone["left"]
 
-    def test_cost_no_client_an_exchange(self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]) -> None:
+    def test_cost_no_client_an_exchange(self, repaired: dict[Case, Repaired], case: Case) -> None:
         seen = repaired[case]
         print(f"{case}: reconcile {seen.during_reconcile}; undo {seen.during_undo}")
         assert (seen.during_reconcile.lost, seen.during_undo.lost) == (0, 0)
         assert seen.during_reconcile.sent > RATE
 
-    def test_are_left_half_apart_by_kea_s_own_sync(
-        self, repaired: dict[tuple[str, int], Repaired], case: tuple[str, int]
-    ) -> None:
+    def test_are_left_half_apart_by_kea_s_own_sync(self, repaired: dict[Case, Repaired], case: Case) -> None:
         seen = repaired[case]
         print(f"{case}: ha-sync {seen.during_sync} in {seen.seconds['ha-sync']:.1f} s; left {seen.left_by_sync}")
         assert seen.left_by_sync == Counts(extra=seen.wish.counts.extra, owner=seen.wish.newer_owners)
 
 
+RENEWED_CASES = turn(CROSSED)
 BUSY_CLIENTS = 600
 COMING_RATE = 100
 RENEWAL_RATE = 60
@@ -223,25 +219,35 @@ class Renewed:
 
 
 @pytest.fixture(scope="module")
-def renewed(possible: None) -> dict[str, Renewed]:
-    return side_by_side(renew, VERSIONS)
+def renewed(possible: None) -> dict[Case, Renewed]:
+    return side_by_side(renew, RENEWED_CASES)
 
 
-def renew(lab: Lab, version: str) -> Renewed:
+def spoil(node: Node, lease: Json, position: int) -> None:
+    """Delete every third lease on one server, and give the others to a stranger."""
+    name: Json = {key: lease[key] for key in ("ip-address", "type") if key in lease}
+    client = f"02:77:00:00:{position >> 8:02x}:{position & 255:02x}"
+    whose = {"duid": f"00:03:00:01:{client}"} if "duid" in lease else {"hw-address": client}
+    kept = {key: value for key, value in lease.items() if key not in {"cltt", "client-id", "duid", "hw-address"}}
+    stranger = kept | whose | {"expire": lease["cltt"] + lease["valid-lft"]}
+    verb, arguments = ("update", stranger) if position % 3 else ("del", name)
+    node.ask(f"lease{node.spec.service}-{verb}", arguments)
+
+
+def renew(lab: Lab, case: Case) -> Renewed:
     """Spoil on the standby what clients have leased, and reconcile it while they renew; undo that."""
-    pair = lab.pair(PairSpec(version=version, cache_threshold=UNCACHED))
+    version, service = case
+    pair = lab.pair(PairSpec(version=version, service=service, cache_threshold=UNCACHED))
     pair.start()
     pair.wait_normal()
-    pair.clients().run(COMING_RATE, 7, BUSY_CLIENTS, SAME_CLIENTS)
+    asked = (*SAME_CLIENTS, *asking(service))
+    pair.clients().run(COMING_RATE, 7, BUSY_CLIENTS, asked)
     for position, lease in enumerate(read_all(pair.primary).values()):
-        address = {"ip-address": lease["ip-address"]}
-        kept = {name: lease[name] for name in ("subnet-id", "valid-lft")} | {"expire": lease["cltt"] + 4000}
-        stranger = address | kept | {"hw-address": f"02:77:00:00:{position >> 8:02x}:{position & 255:02x}"}
-        pair.standby.ask(*(("lease4-update", stranger) if position % 3 else ("lease4-del", address)))
+        spoil(pair.standby, lease, position)
     before = judge(*both(pair))
     watch = Keawatch(lab, pair, Told(autonomy="suggest"))
     clients = pair.clients()
-    clients.start(RENEWAL_RATE, clients=BUSY_CLIENTS, extra=SAME_CLIENTS)
+    clients.start(RENEWAL_RATE, clients=BUSY_CLIENTS, extra=asked)
     reconciled = watch.document("reconcile", "--yes")
     time.sleep(1.0)
     exchanges = clients.stop()
@@ -257,24 +263,26 @@ def renew(lab: Lab, version: str) -> Renewed:
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", RENEWED_CASES, ids=named)
 class TestLeasesThatAreRenewedMeanwhile:
-    def test_end_as_the_primary_has_them(self, renewed: dict[str, Renewed], version: str) -> None:
-        seen = renewed[version]
-        print(f"{version}: {seen.before}, {seen.written} written, {seen.exchanges}")
-        assert seen.before.total == BUSY_CLIENTS
+    def test_end_as_the_primary_has_them(self, renewed: dict[Case, Renewed], case: Case) -> None:
+        seen = renewed[case]
+        print(f"{named(case)}: {seen.before}, {seen.written} written, {seen.exchanges}")
+        assert seen.before.total == BUSY_CLIENTS * (2 if case[1] == 6 else 1)
         assert seen.written > 0
         assert seen.after == Counts()
 
-    def test_cost_no_client_an_exchange(self, renewed: dict[str, Renewed], version: str) -> None:
-        assert renewed[version].exchanges.lost == 0
+    def test_cost_no_client_an_exchange(self, renewed: dict[Case, Renewed], case: Case) -> None:
+        assert renewed[case].exchanges.lost == 0
 
-    def test_are_left_alone_by_an_undo(self, renewed: dict[str, Renewed], version: str) -> None:
-        assert renewed[version].renewed
+    def test_are_left_alone_by_an_undo(self, renewed: dict[Case, Renewed], case: Case) -> None:
+        assert renewed[case].renewed
 
 
 # A daemon that acts by itself, and a command that acts where no daemon runs.
-KILLED = [("2.6", "run"), ("3.0", "reconcile")]
+KILLED = [("2.6", 6, "run"), ("3.0", 4, "reconcile")]
+if WHOLE:
+    KILLED += [("2.6", 4, "run"), ("3.0", 6, "reconcile")]
 
 
 @dataclass(frozen=True)
@@ -291,14 +299,14 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def killed(possible: None) -> dict[tuple[str, str], Killed]:
+def killed(possible: None) -> dict[tuple[str, int, str], Killed]:
     return side_by_side(kill_and_start_again, KILLED)
 
 
-def kill_and_start_again(lab: Lab, case: tuple[str, str]) -> Killed:
+def kill_and_start_again(lab: Lab, case: tuple[str, int, str]) -> Killed:
     """Kill a daemon, or a command without one, in the middle of its writing; start the daemon, and wait for the end."""
-    version, who = case
-    pair = apart(lab, Wish(PairSpec(version=version), 6000, MIDDLE))
+    version, service, who = case
+    pair = apart(lab, Wish(PairSpec(version=version, service=service), 6000, MIDDLE))
     before = both(pair)
     watch = Keawatch(lab, pair, Told())
     if who == "run":
@@ -341,16 +349,16 @@ def read_backup(folder: Path) -> dict[tuple[str, str], Json | None]:
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("case", KILLED, ids="-".join)
+@pytest.mark.parametrize("case", KILLED, ids=lambda case: f"{case[0]}-v{case[1]}-{case[2]}")
 class TestAReconcileKilledInTheMiddle:
-    def test_was_in_the_middle(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+    def test_was_in_the_middle(self, killed: dict[tuple[str, int, str], Killed], case: tuple[str, int, str]) -> None:
         assert killed[case].status == -9
         left = judge(*killed[case].at_death)
         print(f"{case}: killed with {left}")
         assert 0 < left.missing < MIDDLE.missing
 
     def test_has_every_changed_lease_in_the_backup(
-        self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]
+        self, killed: dict[tuple[str, int, str], Killed], case: tuple[str, int, str]
     ) -> None:
         seen = killed[case]
         for server, old, new in zip("ab", seen.before, seen.at_death, strict=True):
@@ -361,13 +369,16 @@ class TestAReconcileKilledInTheMiddle:
                 if kept is not None:
                     assert (owner(kept), kept["cltt"]) == (owner(old[key]), old[key]["cltt"])
 
-    def test_is_finished_by_the_next_start(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+    def test_is_finished_by_the_next_start(
+        self, killed: dict[tuple[str, int, str], Killed], case: tuple[str, int, str]
+    ) -> None:
         assert judge(*killed[case].after) == Counts()
 
-    def test_leaves_no_plan_open(self, killed: dict[tuple[str, str], Killed], case: tuple[str, str]) -> None:
+    def test_leaves_no_plan_open(self, killed: dict[tuple[str, int, str], Killed], case: tuple[str, int, str]) -> None:
         assert killed[case].ends[-1]["body"]["result"] == "ok"
 
 
+EMPTIED_CASES = turn(STRAIGHT)
 FULL = 400
 
 
@@ -382,18 +393,27 @@ class Emptied:
 
 
 @pytest.fixture(scope="module")
-def emptied(possible: None) -> dict[str, Emptied]:
-    return side_by_side(empty, VERSIONS)
+def emptied(possible: None) -> dict[Case, Emptied]:
+    return side_by_side(empty, EMPTIED_CASES)
 
 
-def empty(lab: Lab, version: str) -> Emptied:
+def wipe(node: Node) -> None:
+    """Take all leases from one server. ``lease6-wipe`` leaves the prefixes."""
+    node.ask(f"lease{node.spec.service}-wipe")
+    for kind, address in read_all(node):
+        node.ask("lease6-del", {"ip-address": address, "type": kind})
+
+
+def empty(lab: Lab, case: Case) -> Emptied:
     """Wipe the primary of a healthy pair, let keawatch act on it for a while, and have a person ask for more."""
-    pair = lab.pair(PairSpec(version=version))
-    pair.write_leases(FULL)
+    version, service = case
+    spec = PairSpec(version=version, service=service)
+    pair = lab.pair(spec)
+    alike(pair, Wish(spec, FULL, Counts()))
     pair.start()
     pair.wait_normal()
     before = read_all(pair.standby)
-    pair.primary.ask("lease4-wipe")
+    wipe(pair.primary)
     if read_all(pair.primary) or read_all(pair.standby) != before:
         raise LabError("the wipe did not empty the primary alone")
     watch = Keawatch(lab, pair, Told())
@@ -407,18 +427,16 @@ def empty(lab: Lab, version: str) -> Emptied:
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", EMPTIED_CASES, ids=named)
 class TestAPrimaryThatLostItsLeases:
-    def test_has_nothing_deleted_on_the_standby(self, emptied: dict[str, Emptied], version: str) -> None:
-        assert emptied[version].after == emptied[version].before
-        assert len(emptied[version].before) == FULL
-        assert not emptied[version].reconciled.get("deleted")
+    def test_has_nothing_deleted_on_the_standby(self, emptied: dict[Case, Emptied], case: Case) -> None:
+        assert emptied[case].after == emptied[case].before
+        assert len(emptied[case].before) == FULL
+        assert not emptied[case].reconciled.get("deleted")
 
-    def test_is_told_in_a_sentence_that_says_what_to_run(self, emptied: dict[str, Emptied], version: str) -> None:
-        diagnosis = emptied[version].told["diagnosis"]
-        words = (
-            f"{diagnosis['sentence']} {' '.join(map(str, diagnosis['evidence']))} {emptied[version].told['withheld']}"
-        )
-        print(f"{version}: {words}")
+    def test_is_told_in_a_sentence_that_says_what_to_run(self, emptied: dict[Case, Emptied], case: Case) -> None:
+        diagnosis = emptied[case].told["diagnosis"]
+        words = f"{diagnosis['sentence']} {' '.join(map(str, diagnosis['evidence']))} {emptied[case].told['withheld']}"
+        print(f"{named(case)}: {words}")
         assert re.search(r"keawatch \w+", words)
         assert str(FULL) in words

@@ -8,19 +8,37 @@ from typing import Any
 
 import pytest
 
-from tests.kea_pair.databases import Counts, Database, Key, Wish, alike, both, judge, owner, rivals, wait_alike
+from tests.kea_pair.databases import (
+    Counts,
+    Database,
+    Key,
+    Wish,
+    alike,
+    asking,
+    both,
+    judge,
+    owner,
+    rivals,
+    wait_alike,
+)
 from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, Subnet, side_by_side
 from tests.kea_pair.watching import Keawatch
 from tests.kea_pair.watching import Wish as Told
+from tests.kea_pair.whole import CROSSED, STRAIGHT, Case, named, turn
 
-VERSIONS = ("2.6", "3.0")
+LATE_CASES = turn(CROSSED)
+SPLIT_CASES = turn(STRAIGHT)
 LATE = 1000
 FOUND_WITHIN = 90.0
 RATE = 50
 SPLIT_SECONDS = 12
-SPLIT_RATE = 30
+SPLIT_RATE = {4: 30, 6: 15}
+"""Exchanges a second; in DHCPv6 each is about an address and a prefix."""
 # More clients come than it has addresses, so each server gives out what the other has given to somebody else.
-SMALL = Subnet("10.0.0.0/8", "10.128.0.0", "10.128.1.43")
+SMALL = {
+    4: Subnet("10.0.0.0/8", "10.128.0.0", "10.128.1.43"),
+    6: Subnet("fd77::/32", "fd77:0:1::", "fd77:0:1::3f"),
+}
 # Others are leased all the while, or two owners of an address would be more of a database than may be changed unasked.
 OTHERS = 2000
 MENDED_AFTER = 5.0
@@ -29,7 +47,7 @@ MENDED_AFTER = 5.0
 
 def start_late(pair: Pair) -> None:
     """Start the standby alone, and the primary, which holds leases, when the standby has given it up."""
-    pair.primary.write_leases(LATE)
+    alike(pair, Wish(pair.spec, LATE, Counts()), (pair.primary,))
     pair.standby.start()
     until = time.monotonic() + 20
     while pair.standby.state() != "partner-down":
@@ -43,7 +61,7 @@ def split(pair: Pair) -> tuple[Database, Database]:
     """Cut the link between two servers that clients reach, and return what both hold when the clients have stopped."""
     pair.cut(abort=True)
     pair.wait_states("partner-down", "partner-down", 20)
-    pair.clients().run(SPLIT_RATE, SPLIT_SECONDS, clients=5000)
+    pair.clients().run(SPLIT_RATE[pair.spec.service], SPLIT_SECONDS, 5000, asking(pair.spec.service))
     time.sleep(MENDED_AFTER)
     return both(pair)
 
@@ -65,22 +83,25 @@ class Late:
     exchanges: Exchanges
     counts: Counts
     held: tuple[int, int]
+    kinds: set[str]
+    """Of leases that the standby holds at the end: addresses, and in DHCPv6 prefixes."""
 
 
 @pytest.fixture(scope="module")
-def late(possible: None) -> dict[str, Late]:
-    return side_by_side(come_late, VERSIONS)
+def late(possible: None) -> dict[Case, Late]:
+    return side_by_side(come_late, LATE_CASES)
 
 
-def come_late(lab: Lab, version: str) -> Late:
+def come_late(lab: Lab, case: Case) -> Late:
     """Let a primary come late while keawatch watches, and clients come as soon as the pair is normal."""
-    pair = lab.pair(PairSpec(version=version))
+    version, service = case
+    pair = lab.pair(PairSpec(version=version, service=service))
     watch = Keawatch(lab, pair, Told())
     watch.start()
     start_late(pair)
     at_first = pair.standby.lease_count()
     clients = pair.clients()
-    clients.start(RATE)
+    clients.start(RATE, extra=asking(service))
     with pair.noting_states() as states:
         begun = time.monotonic()
         while pair.standby.lease_count() < LATE and time.monotonic() < begun + FOUND_WITHIN:
@@ -91,28 +112,30 @@ def come_late(lab: Lab, version: str) -> Late:
     wait_alike(pair, 20)
     a, b = both(pair)
     watch.stop()
-    return Late(at_first, seconds, set(states), exchanges, judge(a, b), (len(a), len(b)))
+    return Late(at_first, seconds, set(states), exchanges, judge(a, b), (len(a), len(b)), {kind for kind, _ in b})
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", LATE_CASES, ids=named)
 class TestAPrimaryThatComesLate:
-    def test_leaves_a_standby_that_holds_none_of_its_leases(self, late: dict[str, Late], version: str) -> None:
-        assert late[version].at_first == 0
+    def test_leaves_a_standby_that_holds_none_of_its_leases(self, late: dict[Case, Late], case: Case) -> None:
+        assert late[case].at_first == 0
 
-    def test_is_found_and_reconciled_in_time(self, late: dict[str, Late], version: str) -> None:
-        print(f"{version}: the standby held the primary's {LATE} leases after {late[version].seconds:.1f} s")
-        assert late[version].seconds < FOUND_WITHIN
-        assert late[version].counts == Counts()
-        assert min(late[version].held) >= LATE
+    def test_is_found_and_reconciled_in_time(self, late: dict[Case, Late], case: Case) -> None:
+        print(f"{named(case)}: the standby held the primary's {LATE} leases after {late[case].seconds:.1f} s")
+        assert late[case].seconds < FOUND_WITHIN
+        assert late[case].counts == Counts()
+        assert min(late[case].held) >= LATE
+        if case[1] == 6:
+            assert late[case].kinds == {"IA_NA", "IA_PD"}
 
-    def test_stays_in_hot_standby_all_the_while(self, late: dict[str, Late], version: str) -> None:
-        assert late[version].states == {("hot-standby", "hot-standby")}
+    def test_stays_in_hot_standby_all_the_while(self, late: dict[Case, Late], case: Case) -> None:
+        assert late[case].states == {("hot-standby", "hot-standby")}
 
-    def test_costs_no_client_an_exchange(self, late: dict[str, Late], version: str) -> None:
-        print(f"{version}: {late[version].exchanges}")
-        assert late[version].exchanges.lost == 0
-        assert late[version].exchanges.sent > RATE
+    def test_costs_no_client_an_exchange(self, late: dict[Case, Late], case: Case) -> None:
+        print(f"{named(case)}: {late[case].exchanges}")
+        assert late[case].exchanges.lost == 0
+        assert late[case].exchanges.sent > RATE
 
 
 @dataclass(frozen=True)
@@ -127,14 +150,15 @@ class Split:
 
 
 @pytest.fixture(scope="module")
-def apart(possible: None) -> dict[str, Split]:
-    return side_by_side(fall_apart, VERSIONS)
+def apart(possible: None) -> dict[Case, Split]:
+    return side_by_side(fall_apart, SPLIT_CASES)
 
 
-def fall_apart(lab: Lab, version: str) -> Split:
+def fall_apart(lab: Lab, case: Case) -> Split:
     """Split a pair while keawatch watches, mend it, and wait until both hold the same."""
-    pair = lab.pair(PairSpec(version=version, subnets=(SMALL,)))
-    alike(pair, Wish(PairSpec(version=version), OTHERS, Counts()))
+    version, service = case
+    pair = lab.pair(PairSpec(version=version, service=service, subnets=(SMALL[service],)))
+    alike(pair, Wish(PairSpec(version=version, service=service), OTHERS, Counts()))
     pair.start()
     pair.wait_normal()
     watch = Keawatch(lab, pair, Told())
@@ -156,7 +180,7 @@ def told_twice(watch: Keawatch) -> tuple[set[str], set[str]]:
     told = {rival["address"] for comparison in [*compared, watch.document("diff")] for rival in comparison["rivals"]}
     diagnosis = status["diagnosis"]
     if diagnosis["code"] == "ADDRESS_TWICE":
-        told |= set(re.findall(r"\d+\.\d+\.\d+\.\d+", json.dumps(diagnosis)))
+        told |= set(re.findall(r"\d+\.\d+\.\d+\.\d+|fd77:[0-9a-f:]+", json.dumps(diagnosis)))
     return told, {diagnosis["code"], *_codes(history)}
 
 
@@ -171,31 +195,31 @@ def _codes(value: Any) -> set[str]:
 
 
 @pytest.mark.kea
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", SPLIT_CASES, ids=named)
 class TestASplitThatIsMended:
-    def test_had_given_addresses_to_two_clients(self, apart: dict[str, Split], version: str) -> None:
-        a, b = apart[version].before
-        print(f"{version}: {len(a)} and {len(b)} leases, {judge(a, b)}")
-        assert len(apart[version].twice) > 10
+    def test_had_given_addresses_to_two_clients(self, apart: dict[Case, Split], case: Case) -> None:
+        a, b = apart[case].before
+        print(f"{named(case)}: {len(a)} and {len(b)} leases, {judge(a, b)}")
+        assert len(apart[case].twice) > 10
         assert a.keys() ^ b.keys()
 
-    def test_leaves_no_difference(self, apart: dict[str, Split], version: str) -> None:
-        assert judge(*apart[version].after) == Counts()
+    def test_leaves_no_difference(self, apart: dict[Case, Split], case: Case) -> None:
+        assert judge(*apart[case].after) == Counts()
 
-    def test_loses_no_lease_that_has_one_owner(self, apart: dict[str, Split], version: str) -> None:
-        result = apart[version]
+    def test_loses_no_lease_that_has_one_owner(self, apart: dict[Case, Split], case: Case) -> None:
+        result = apart[case]
         given = result.before[0] | result.before[1]
         single = {key: owner(lease) for key, lease in given.items() if key not in result.twice}
         for server in result.after:
             assert {key: owner(server[key]) for key in single if key in server} == single
 
-    def test_keeps_each_address_with_two_owners_for_one_of_them(self, apart: dict[str, Split], version: str) -> None:
-        a, b = apart[version].before
-        for key in apart[version].twice:
-            assert owner(apart[version].after[0][key]) in (owner(a[key]), owner(b[key]))
+    def test_keeps_each_address_with_two_owners_for_one_of_them(self, apart: dict[Case, Split], case: Case) -> None:
+        a, b = apart[case].before
+        for key in apart[case].twice:
+            assert owner(apart[case].after[0][key]) in (owner(a[key]), owner(b[key]))
 
-    def test_has_every_address_with_two_owners_told(self, apart: dict[str, Split], version: str) -> None:
-        addresses = {address for _, address in apart[version].twice}
-        print(f"{version}: {len(addresses)} addresses with two owners, {len(addresses & apart[version].told)} told")
-        assert addresses - apart[version].told == set()
-        assert "ADDRESS_TWICE" in apart[version].codes
+    def test_has_every_address_with_two_owners_told(self, apart: dict[Case, Split], case: Case) -> None:
+        addresses = {address for _, address in apart[case].twice}
+        print(f"{named(case)}: {len(addresses)} addresses with two owners, {len(addresses & apart[case].told)} told")
+        assert addresses - apart[case].told == set()
+        assert "ADDRESS_TWICE" in apart[case].codes

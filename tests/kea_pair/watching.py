@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Wish:
     max_healings: int = 20
     gate: bool | None = None
     reconcile_cap: float | None = None
+    backup: bool = True
+    """Whether it is told of the backup server, if there is one."""
 
     @property
     def leases(self) -> str:
@@ -50,9 +53,13 @@ class Wish:
 class Keawatch:
     """keawatch on the watcher host "w", with its state in the laboratory's folder."""
 
-    def __init__(self, lab: Lab, pair: Pair, wish: Wish | None = None) -> None:
+    def __init__(
+        self, lab: Lab, pair: Pair, wish: Wish | None = None, sockets: Mapping[str, Path] | None = None
+    ) -> None:
+        """Prepare it; *sockets* are those to be given in the place of some servers' own."""
         self.lab = lab
         self.pair = pair
+        self.sockets = sockets or {}
         self.folder = lab.folder / "keawatch"
         self.folder.mkdir(exist_ok=True)
         self.config = self.folder / "config.toml"
@@ -63,8 +70,12 @@ class Keawatch:
     def configure(self, wish: Wish) -> None:
         """Write the configuration file."""
         strategies = json.dumps(wish.strategies)
+        nodes = [("server", node) for node in self.pair.nodes]
+        if self.pair.spec.backup and wish.backup:
+            nodes.append(("backup", self.pair.backup))
         servers = "\n".join(
-            f'[[pair.server]]\nname = "{node.name}"\nsocket = "{node.socket_path}"\n' for node in self.pair.nodes
+            f'[[pair.{table}]]\nname = "{node.name}"\nsocket = "{self.sockets.get(node.name, node.socket_path)}"\n'
+            for table, node in nodes
         )
         self.config.write_text(
             f'[watch]\ninterval = {wish.interval}\nstate_dir = "{self.folder}/state"\n'
@@ -100,7 +111,7 @@ class Keawatch:
         self.process.kill()
         self.process.wait()
 
-    def ask(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def ask(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run one of keawatch's commands on the watcher host, its configuration given."""
         command = self.lab.network.enter("w", [str(PROGRAM), arguments[0], "-c", str(self.config), *arguments[1:]])
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)

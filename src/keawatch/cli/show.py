@@ -36,6 +36,7 @@ def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
     title = f"[b]{pair['name']}[/b] {pair.get('service', '')} {pair['mode']}"
     sentence = Text.assemble((diagnosis["code"], colour), "  ", diagnosis["sentence"])
     parts: list[RenderableType] = [sentence, _servers(pair["servers"])]
+    parts += [_backup_line(backup) for backup in pair.get("backups", ())]
     parts += [
         Text(f"also {other['code']}: {other['sentence']}", _COLOURS[other["severity"]])
         for other in pair.get("also", ())
@@ -47,6 +48,21 @@ def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
     if pair.get("trouble"):
         parts.append(Text(pair["trouble"], "bold red"))
     return Panel(Group(*parts), title=title, title_align="left", border_style=colour, box=box.ROUNDED)
+
+
+def _backup_line(backup: Mapping[str, Any]) -> Text:
+    if not backup["watched"]:
+        said = "not watched: keawatch's configuration has no [[pair.backup]] for it"
+    elif backup["answer"] != "ok":
+        said = f"no answer ({backup['answer']})"
+    else:
+        compared = backup["comparison"]
+        kinds = ("missing", "extra", "older", "newer", "owner", "state", "differs")
+        differences = sum(compared[kind] for kind in kinds) if compared else None
+        leases = "?" if backup["leases"] is None else f"{backup['leases']:,}"
+        known = "not compared yet" if differences is None else f"{differences} differences"
+        said = f"{backup['state'] or '?'}, Kea {backup['kea_version'] or '?'}, {leases} leases, {known}"
+    return Text.assemble(("backup server ", "dim"), backup["name"], f": {said}")
 
 
 def _plan_line(plan: Mapping[str, Any]) -> Text:

@@ -59,6 +59,27 @@ _CODES: Mapping[Code, Explanation] = {
         "schedule: reclaim, compare, make alike.",
         you_can="Leave it alone. A nightly ha-sync is not needed and costs service.",
     ),
+    Code.BACKUP_SILENT: Explanation(
+        title="a backup server gives no answer",
+        meaning="A server of the role backup, which gets the pair's lease updates and serves nobody, has been silent for a minute, "
+        "or says that it is no backup server. Neither service nor failover depends on it.",
+        served="Everybody, as before.",
+        kea_next="It goes on sending each update once and waits for no answer (ha_service.cc, asyncSendLeaseUpdate). What the "
+        "backup server misses meanwhile is never sent again, and it never syncs by itself.",
+        keawatch_does="Says so, and brings it up to date when it is back: BACKUP_BEHIND.",
+        you_can="Start it, or look at the address in [[pair.backup]]; `keawatch doctor` tells which part fails.",
+    ),
+    Code.BACKUP_BEHIND: Explanation(
+        title="a backup server lacks leases, or holds others than the primary",
+        meaning="Its leases were compared with the primary's, and differ; or its number of leases does, where they can't be listed. "
+        "It happens whenever a backup server was down or out of reach for a moment.",
+        served="Everybody, as before. Should both servers of the pair be lost, the backup server knows nothing of what it lacks.",
+        kea_next="Nothing: a backup server never syncs by itself, and a lost update is not sent again. A client's next renewal "
+        "brings that one lease.",
+        keawatch_does="Makes its leases those of the primary, lease by lease and without a pause, once the pair's own are alike. Where "
+        "lease commands do not reach it, a person is asked for an ha-sync, from the standby, with its pause announced.",
+        you_can="Wait, or run `keawatch heal`; `keawatch undo` with the run's name puts its records back.",
+    ),
     Code.SETTLING: Explanation(
         title="the pair is on its way by itself",
         meaning="Normal after a start, a reload or a failover: one server or both are between two states. It becomes another "

@@ -20,6 +20,8 @@ from keawatch.core.model import NORMAL_STATES, Attempt, History, Mode, Since, Sn
 from keawatch.core.plan import Command, Plan, stopped_at_once
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.proposals import NoPlan
+from keawatch.core.refill import STRATEGIES as REFILLS
+from keawatch.core.refill import comparison_for
 from keawatch.core.remedies import propose
 
 
@@ -208,12 +210,12 @@ def _operator_order(plan: Plan, facts: Facts) -> str | None:
 # --- leases
 
 
-_MENDS = frozenset({"reconcile", "upkeep"})
+_MENDS = frozenset({"reconcile", "upkeep", "refill"})
 """Plans that change leases at other times than at the gate, where nobody waits for them."""
 
 
 def _not_together(plan: Plan, facts: Facts) -> str | None:
-    if plan.strategy not in {*_MENDS, "resync"} or _are_normal(facts):
+    if plan.strategy not in {*_MENDS, *REFILLS, "resync"} or _are_normal(facts):
         return None
     return (
         f"{facts.a.server} is {facts.a.word} and {facts.b.server} is {facts.b.word}: leases are made alike while both are at work; "
@@ -226,9 +228,14 @@ def _are_normal(facts: Facts) -> bool:
 
 
 def _suspicious(plan: Plan, facts: Facts) -> str | None:
-    comparison = facts.history.comparison
+    comparison = comparison_for(plan, facts)
     if plan.strategy not in _MENDS or comparison is None or comparison.suspicious is None:
         return None
+    if plan.strategy == "refill":
+        return (
+            f"{comparison.suspicious.rstrip('.')}: find out what became of its leases; `keawatch heal` fills both up, so that the "
+            "leases which only the backup server holds come back, and deletes none"
+        )
     return (
         f"{comparison.suspicious.rstrip('.')}: find out what became of its leases, look with `keawatch diff`, and run "
         "`keawatch reconcile` to have both filled up; that deletes none"
@@ -236,7 +243,7 @@ def _suspicious(plan: Plan, facts: Facts) -> str | None:
 
 
 def _reconcile_cap(plan: Plan, facts: Facts) -> str | None:
-    comparison = facts.history.comparison
+    comparison = comparison_for(plan, facts)
     if plan.strategy not in _MENDS or comparison is None or not comparison.is_beyond(facts.policy.reconcile_cap):
         return None
     if comparison.harmless:
@@ -254,6 +261,11 @@ def _takes_service(plan: Plan, _: Facts) -> str | None:
             f"nobody would be served for about {plan.announced_pause:g} s, and the server's next restart does the same: run `keawatch heal` "
             "at a quiet hour to have it done"
         )
+    if plan.strategy == "refill-sync":
+        return (
+            f"clients may get no answer for about {plan.announced_pause:g} s, and only a backup server's records are at stake: run "
+            "`keawatch heal` at a quiet hour to have it done"
+        )
     if plan.strategy != "resync":
         return None
     return (
@@ -265,7 +277,7 @@ def _takes_service(plan: Plan, _: Facts) -> str | None:
 # --- attempts
 
 
-_KINDS = (frozenset(Strategy), GATE_STRATEGIES, frozenset({"reconcile", "upkeep", "resync"}))
+_KINDS = (frozenset(Strategy), GATE_STRATEGIES, frozenset({"reconcile", "upkeep", "resync"}), REFILLS)
 """Strategies that answer for one another: six reconciles say nothing about whether healing lasts, nor the other way round."""
 
 
@@ -442,5 +454,8 @@ def _redundant(found: tuple[Diagnosis, ...], facts: Facts) -> bool:
     if facts.mode is Mode.PASSIVE_BACKUP or facts.someone_silent:
         return False
     return _are_normal(facts) and all(
-        d.severity in {Severity.OK, Severity.INFO} or d.code is Code.CLOCK_SKEW for d in found
+        d.severity in {Severity.OK, Severity.INFO} or d.code in _REDUNDANT_ALL_THE_SAME for d in found
     )
+
+
+_REDUNDANT_ALL_THE_SAME = frozenset({Code.CLOCK_SKEW, Code.BACKUP_SILENT, Code.BACKUP_BEHIND})

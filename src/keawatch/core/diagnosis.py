@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from keawatch.core.backups import backup_behind, backup_silent, unwatched
 from keawatch.core.causes import cause_of_termination, skewed_now
 from keawatch.core.codes import Code, Diagnosis, Finding, Severity
 from keawatch.core.divergence import address_twice, leases_diverged
@@ -502,7 +503,10 @@ def _ok(facts: Facts) -> Finding | None:
         sentence = (
             f"{facts.a.server} serves and copies its leases to a backup; in this mode nothing takes over by itself."
         )
-    return Finding(Code.OK, Severity.OK, sentence, evidence(facts))
+    unknown = [
+        f"{name} is a backup server of the pair, and keawatch was not told to watch it" for name in unwatched(facts)
+    ]
+    return Finding(Code.OK, Severity.OK, sentence, evidence(facts, *unknown))
 
 
 def _settling(facts: Facts) -> Finding | None:
@@ -545,8 +549,10 @@ RULES: tuple[Rule, ...] = (
     address_twice,
     _ok,
     config_drift,
+    backup_silent,
+    backup_behind,
 )
-"""Gravest first; one of SETTLING and OK always finds something."""
+"""Gravest first; one of SETTLING and OK always finds something, and what follows them says nothing against them."""
 
 
 def diagnose(facts: Facts) -> tuple[Diagnosis, ...]:

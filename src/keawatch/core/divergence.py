@@ -26,7 +26,7 @@ def leases_diverged(facts: Facts) -> Finding | None:
     if _outdated(comparison, facts):
         return None  # Kea's own sync may have mended it, or torn it wider: the next comparison tells.
     sentence = _suspicion(comparison) if comparison.suspicious else _difference(comparison, facts)
-    return Finding(Code.LEASES_DIVERGED, Severity.WARNING, sentence, evidence(facts, *_lines(comparison)))
+    return Finding(Code.LEASES_DIVERGED, Severity.WARNING, sentence, evidence(facts, *lines_of(comparison)))
 
 
 def _outdated(comparison: Comparison, facts: Facts) -> bool:
@@ -59,7 +59,7 @@ def _difference(comparison: Comparison, facts: Facts) -> str:
             f"{_parts(comparison, _SHARED, '', '')}; should one of them fail now, the other would answer by wrong records."
         )
     authority, other = comparison.authority, _other(comparison.authority, facts)
-    told = _parts(comparison, _HOT_STANDBY, authority, other)
+    told = differences_of(comparison, authority, other)
     return f"{told}; should {authority} fail now, {other} would answer by wrong records."
 
 
@@ -88,6 +88,11 @@ _SHARED: Mapping[Kind, str] = {
 }
 
 
+def differences_of(comparison: Comparison, authority: str, other: str) -> str:
+    """Return what *other* lacks, holds or has otherwise than *authority*, whose word counts, as a clause."""
+    return _parts(comparison, _HOT_STANDBY, authority, other)
+
+
 def _parts(comparison: Comparison, words: Mapping[Kind, str], authority: str, other: str) -> str:
     counted = [(kind, n) for kind in words if (n := comparison.counts.get(kind, 0))]
     parts = [
@@ -102,7 +107,7 @@ def _parts(comparison: Comparison, words: Mapping[Kind, str], authority: str, ot
 # --- evidence
 
 
-def _lines(comparison: Comparison) -> tuple[str, ...]:
+def lines_of(comparison: Comparison) -> tuple[str, ...]:
     """Return what was compared, when and why, with a few examples and the addresses that two clients have."""
     counts = ", ".join(f"{server} {count}" for server, count in comparison.compared.items())
     when = f"compared at {comparison.at:%Y-%m-%d %H:%M:%S} UTC in {comparison.seconds:.1f} s: {comparison.why}"

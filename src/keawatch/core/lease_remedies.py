@@ -173,19 +173,19 @@ def reconcile(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
 
 
 def _reconcile_step(facts: Facts) -> Step:
-    together = _together(facts)
+    at_work = together(facts)
     return Step(
         key="reconcile",
         title="compare both servers' leases, and mend what differs",
-        before=together,
-        after=together,
+        before=at_work,
+        after=at_work,
         deadline=LONGEST_WORK,
         rest=True,
         work=Work.RECONCILE,
     )
 
 
-def _together(facts: Facts) -> tuple[Condition, ...]:
+def together(facts: Facts) -> tuple[Condition, ...]:
     """Return that both are at work and the right one serves: only then do Kea's own updates go both ways meanwhile."""
     a, b = facts.a.server, facts.b.server
     other = serves(b) if facts.mode is Mode.LOAD_BALANCING else serves_not(b)
@@ -205,8 +205,8 @@ def _resync(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
         key="standby-sync",
         title=f"have {b} fetch {a}'s leases; {a} is switched off meanwhile, by a timer for {most} s at most",
         order=Order(b, Command.HA_SYNC, {"server-name": a, "max-period": most}),
-        before=_together(facts),
-        after=_together(facts),
+        before=together(facts),
+        after=together(facts),
         deadline=float(most) + 5.0,
         rest=True,
     )
@@ -254,13 +254,13 @@ def upkeep(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
 
 
 def _reclaim_step(facts: Facts, server: Observation) -> Step:
-    together = _together(facts)
+    at_work = together(facts)
     return Step(
         key=f"reclaim-{server.server}",
         title=f"have {server.server} reclaim its expired leases, and keep them for the clients that come back",
         order=Order(server.server, Command.LEASES_RECLAIM, {"remove": False}),
-        before=together,
-        after=together,
+        before=at_work,
+        after=at_work,
         deadline=30.0,
         required=False,
         may_refuse=True,

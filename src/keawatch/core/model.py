@@ -424,6 +424,31 @@ class ConfigApart:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupServer:
+    """A server of the role ``backup``, which gets the pair's lease updates and serves nobody, as it was last looked at."""
+
+    seen: Observation
+    since: datetime
+    """Since when it says what it says now."""
+    comparison: Comparison | None = None
+    """The newest comparison of its leases with the primary's."""
+    comparing: str | None = None
+    """Why they are being compared just now, as a clause; None when they are not."""
+    counts_apart: str | None = None
+    """By how much the lease counts differ, as a sentence, by two looks in a row since that comparison; None when they agree."""
+
+    @property
+    def server(self) -> str:
+        """Return Kea's this-server-name."""
+        return self.seen.server
+
+    @property
+    def stands_by(self) -> bool:
+        """Return whether it is a backup server by its own word: only such a one is ever edited, since it serves nobody."""
+        return self.seen.state is HaState.BACKUP
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """Since when a diagnosis holds; kept so that it survives from round to round."""
 
@@ -463,6 +488,8 @@ class History:
     """What the servers' logs said last, in the order in which it was read: the newest few of each kind, as evidence."""
     log_sources: tuple[LogSource, ...] = ()
     """Every log that is read; empty for a server whose ``log`` is not set."""
+    backups: tuple[BackupServer, ...] = ()
+    """The backup servers that keawatch was told of, as far as they were looked at."""
 
     @property
     def newest(self) -> Snapshot:

@@ -44,6 +44,8 @@ class Work(StrEnum):
     """The same beside a primary that copies nothing: what it leases meanwhile is left to the next one."""
     RECONCILE = "reconcile"
     """Compare the two lease databases, back up what is about to be changed, and make them alike (``leases``)."""
+    REFILL = "refill"
+    """The same between the primary and a backup server, of which only the latter is edited."""
 
 
 class ConfigVariant(StrEnum):
@@ -239,6 +241,8 @@ class Step:
     """What is sent to the same server right behind the order, with nothing between: clients get no answer meanwhile."""
     work: Work | None = None
     """What keawatch does itself here; a step has an order or work, never both."""
+    backup: str | None = None
+    """The backup server that the work is about; None for the pair's own two."""
 
 
 @dataclass(frozen=True, slots=True)

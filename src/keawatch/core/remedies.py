@@ -27,6 +27,7 @@ from keawatch.core.plan import (
     state,
 )
 from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
+from keawatch.core.refill import refill
 from keawatch.core.rejoin import DATABASE, dark_between
 from keawatch.core.settle import settle
 
@@ -139,4 +140,5 @@ REMEDIES: Mapping[Code, Remedy] = {
     Code.LEASES_DIVERGED: reconcile,
     Code.OK: upkeep,
     Code.ADDRESS_TWICE: upkeep,
+    Code.BACKUP_BEHIND: refill,
 }

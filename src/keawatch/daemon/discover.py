@@ -55,6 +55,7 @@ class FoundPair:
     source: str
     mode: str
     servers: tuple[FoundServer, FoundServer]
+    backups: tuple[FoundServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +178,32 @@ def _pair(search: _Search, source: _Source) -> FoundPair:
             f"there is no partner that could take over from {_said(mine)} (mode {_said(mode)}, role "
             f"{_said(peers[mine].text('role'))}); keawatch watches pairs in hot-standby and load-balancing"
         )
-    backups = [name for name in peers if name not in {mine, partners[0]}]
-    if backups:
-        search.notes.append(
-            f"{source.path} also names the backup server {', '.join(map(_said, backups))}, which is not watched."
-        )
     if _address(peers[mine]) == _address(peers[partners[0]]):
         raise KeaProtocolError(f"both servers have the url {_said(_address(peers[mine]))}, so one of them is wrong")
     servers = (
         _server(search, source, peers[mine], local=True),
         _server(search, source, peers[partners[0]], local=False),
     )
-    return FoundPair(f"dhcp{source.family}", f"dhcp{source.family}", source.path, printable(mode), _in_order(servers))
+    backups = [peer for name, peer in peers.items() if name not in {mine, partners[0]}]
+    return FoundPair(
+        f"dhcp{source.family}",
+        f"dhcp{source.family}",
+        source.path,
+        printable(mode),
+        _in_order(servers),
+        tuple(_backups(search, source, backups)),
+    )
+
+
+def _backups(search: _Search, source: _Source, peers: Sequence[Fields]) -> Iterator[FoundServer]:
+    """Yield the backup servers; one that can't be reached is left out with a sentence, and the pair is watched without it."""
+    for peer in peers:
+        try:
+            yield _server(search, source, peer, local=False)
+        except (KeaProtocolError, ValueError) as error:
+            search.problems.append(
+                f"The backup server {_said(peer.text('name'))} in {source.path}: {printable(str(error))}."
+            )
 
 
 def _address(peer: Fields) -> str:
@@ -361,12 +376,13 @@ def render(discovery: Discovery) -> str:
 
 def _render_pair(pair: FoundPair) -> str:
     head = _PAIR.format(source=pair.source, mode=pair.mode, name=_toml(pair.name), service=_toml(pair.service))
-    return head + "".join(_render_server(server, pair) for server in pair.servers)
+    servers = "".join(_render_server(server, pair) for server in pair.servers)
+    return head + servers + "".join(_render_server(server, pair, "backup") for server in pair.backups)
 
 
-def _render_server(server: FoundServer, pair: FoundPair) -> str:
-    where = "on this host" if server.local else "on the other host"
-    lines = ["", "  [[pair.server]]", _line("name", server.name, f"{server.role}, {where}")]
+def _render_server(server: FoundServer, pair: FoundPair, table: str = "server") -> str:
+    where = "on this host" if server.local else "on another host" if table == "backup" else "on the other host"
+    lines = ["", f"  [[pair.{table}]]", _line("name", server.name, f"{server.role}, {where}")]
     lines += [_line(found.key, found.value, found.origin, usable=found.usable) for found in server.values]
     if server.user is not None:
         folder = "/usr/local/etc/keawatch" if pair.source.startswith("/usr/local") else "/etc/keawatch"

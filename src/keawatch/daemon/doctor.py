@@ -10,6 +10,7 @@ import grp
 import importlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -24,7 +25,7 @@ from xml.etree import ElementTree as ET
 import httpx
 
 from keawatch.config import Config, HttpConfig, PairConfig, ServerConfig
-from keawatch.core.model import Observation, Role, Silence, Snapshot
+from keawatch.core.model import Observation, Peer, Role, Silence, Snapshot
 from keawatch.core.policy import Autonomy
 from keawatch.daemon.clock import Clock, now
 from keawatch.errors import ConfigError, KeaAuthenticationError, KeaError
@@ -247,7 +248,7 @@ def _without_effect(config: Config) -> Iterator[Finding]:
     if config.http.address[0] not in {"127.0.0.1", "::1", "localhost"}:
         yield Finding("info", "http.listen", f"Everybody who reaches {config.http.listen} can read how the pairs are.")
     for pair in config.pair:
-        for server in pair.server:
+        for server in (*pair.server, *pair.backup):
             yield from _of_address(f"{pair.name}/{server.name}", server)
 
 
@@ -329,18 +330,52 @@ class _Seen:
 
 async def _examine_pair(pair: PairConfig, deadline: float, means: Means) -> list[Finding]:
     try:
-        seen = await asyncio.gather(*(_look(pair, number, deadline, means) for number in (0, 1)))
+        ways = (pair.server, pair.server[::-1])
+        seen = await asyncio.gather(*(_look(pair, one, partner, deadline, means) for one, partner in ways))
+        backups = await _examine_backups(pair, seen, deadline, means)
     except ConfigError as error:
         return [Finding("error", pair.name, f"{error}.", "Correct the configuration.")]
     first, second = seen
     findings = [finding for server in seen for finding in _of_server(pair, server)]
     for server, partner in ((first, second), (second, first)):
         findings += _of_names(server, partner)
-    return [*findings, *_of_both(pair.name, first, second, means.clock())]
+    return [*findings, *_of_both(pair.name, first, second, means.clock()), *backups]
 
 
-async def _look(pair: PairConfig, number: int, deadline: float, means: Means) -> _Seen:
-    config, partner = pair.server[number], pair.server[1 - number]
+async def _examine_backups(pair: PairConfig, seen: Sequence[_Seen], deadline: float, means: Means) -> list[Finding]:
+    """Return how the backup servers are, and which of those that Kea names are not watched."""
+    backups = await asyncio.gather(*(_look(pair, one, pair.server[0], deadline, means) for one in pair.backup))
+    findings = [finding for backup in backups for finding in _of_backup(pair, backup)]
+    peers = [peer for one in seen if (ha := one.observation.facts.ha) for peer in ha.peers if peer.role is Role.BACKUP]
+    known = {one.name for one in pair.backup}
+    unknown = {peer.name: peer for peer in peers if peer.name not in known}
+    return findings + [_of_unwatched(pair, peer) for peer in unknown.values()]
+
+
+def _of_unwatched(pair: PairConfig, peer: Peer) -> Finding:
+    return Finding(
+        "info",
+        pair.name,
+        f"Kea names the backup server {peer.name}, which is not watched: nobody will know what it lacks.",
+        f'Add [[pair.backup]] with name = "{peer.name}" and its socket or url (its HA listener is {peer.url}).',
+    )
+
+
+def _of_backup(pair: PairConfig, server: _Seen) -> Iterator[Finding]:
+    yield from _of_server(pair, server)
+    if server.role not in {None, Role.BACKUP}:
+        yield Finding(
+            "error",
+            server.subject,
+            f"It is {server.role}, and no backup server; keawatch will leave it alone.",
+            "Name it as one of the two [[pair.server]], or correct the address.",
+        )
+    elif server.own_name and server.own_name != server.config.name:
+        advice = f'Write name = "{server.own_name}".'
+        yield Finding("error", server.subject, f"Kea's this-server-name there is {server.own_name}.", advice)
+
+
+async def _look(pair: PairConfig, config: ServerConfig, partner: ServerConfig, deadline: float, means: Means) -> _Seen:
     server = KeaServer(
         Who(config.name, partner.name, pair.service), transports := means.transports(config), means.clock
     )
@@ -401,20 +436,28 @@ def _of_place(server: _Seen, place: Place) -> Finding:
     return Finding(level, server.subject, f"{error}.", _as_whom(Path(place.name)) if denied else "")
 
 
+_ACTIVE = frozenset(Role) - {Role.BACKUP}
+
 _ABILITIES: tuple[tuple[str, frozenset[Role], tuple[str, ...]], ...] = (
     ("be watched", frozenset(Role), ("status-get", "ha-heartbeat")),
     ("be asked for its configuration", frozenset(Role), ("config-get",)),
-    ("be healed by reset", frozenset(Role), ("ha-reset",)),
+    ("be healed by reset", _ACTIVE, ("ha-reset",)),
     ("be healed by cover", frozenset({Role.PRIMARY}), ("ha-reset", "ha-maintenance-start", "ha-scopes", "ha-sync")),
     ("be healed by cover", frozenset({Role.STANDBY, Role.SECONDARY}), ("config-get", "config-set", "config-test")),
-    ("be switched on again when left switched off", frozenset(Role), ("dhcp-enable",)),
+    ("be switched on again when left switched off", _ACTIVE, ("dhcp-enable",)),
+    ("have its leases listed", frozenset({Role.BACKUP}), ("{get-page}",)),
+    ("be brought up to date lease by lease", frozenset({Role.BACKUP}), ("{get-page}", "{update}", "{del}")),
 )
 """What keawatch can do to a server, in which role, and the commands it takes for that."""
 
 
 def _of_abilities(pair: PairConfig, server: _Seen) -> Iterator[Finding]:
     role = server.role
-    mine = [(what, commands) for what, roles, commands in _ABILITIES if role is None or role in roles]
+    mine = [
+        (what, tuple(_OF_LEASES.sub(rf"lease{pair.service[-1]}-\1", command) for command in commands))
+        for what, roles, commands in _ABILITIES
+        if role is None or role in roles
+    ]
     able = [what for what, commands in mine if server.commands.issuperset(commands)]
     if able:
         yield Finding("ok", server.subject, f"It takes the commands to {', '.join(able)}.")
@@ -427,6 +470,9 @@ def _of_abilities(pair: PairConfig, server: _Seen) -> Iterator[Finding]:
                 grave, server.subject, f"It can't {what}: none of its addresses takes {', '.join(missing)}.", _MORE
             )
 
+
+_OF_LEASES = re.compile(r"\{([a-z-]+)\}")
+"""What stands for a lease command, whose name has the family in it."""
 
 _MORE = (
     'Run keawatch on that server\'s host and give it socket = "…"; or give it the url of a Control Agent, or with Kea 3 of '

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keawatch.core.comparison import Comparison
+from keawatch.core.comparison import Comparison, Fate
 from keawatch.core.facts import facts_of
-from keawatch.core.model import History, Mode
+from keawatch.core.model import HaState, History, Mode
 from keawatch.core.policy import Policy
-from keawatch.core.testimony import testimony
+from keawatch.core.testimony import Testimony, testimony
 from keawatch.daemon.clock import Clock, now
 from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
@@ -49,6 +49,8 @@ class LeaseWork:
     """What was seen so far, kept up to date by the loop: who is primary, and who served when."""
     done: Reconciled | None = None
     """What the last reconcile did, also when it was cut off."""
+    backups: tuple[KeaServer, ...] = ()
+    """The pair's backup servers."""
     owners: dict[str, str] = field(default_factory=dict)
     """Who holds the addresses that two clients were given, where both servers agree by now."""
 
@@ -60,7 +62,7 @@ class LeaseWork:
     async def compare(self, why: str, *, progress: Progress = nobody, rest: float = 0.0) -> Comparison:
         """Compare both databases; raises KeaError when one can't be read to its end."""
         judge = self._judge()
-        comparing = Comparing(judge, expected=await self._counts(), progress=progress, rest=rest)
+        comparing = Comparing(judge, expected=await self._counts_of(judge), progress=progress, rest=rest)
         found = (await comparing.run(why)).comparison
         with suppress(KeaError):  # What was compared stands all the same.
             await self._look_at_rivals()
@@ -89,13 +91,37 @@ class LeaseWork:
 
         What was done until then stands in ``done``, and in the backup under its run.
         """
+        return await self._reconcile(self._judge(), run_id, why, limits, progress)
+
+    async def refill(
+        self, server: str, run_id: str, why: str, limits: Limits, progress: Progress = nobody
+    ) -> Reconciled:
+        """Make a backup server's leases the primary's; raises KeawatchError as ``reconcile`` does, and when it is none now."""
+        self.done = None
+        seen = await self._backup_server(server).observe(_COUNT_DEADLINE)
+        if seen.state is not HaState.BACKUP:
+            raise KeaError(f"{server} is {seen.word} and no backup server now, so its leases are left alone")
+        return await self._reconcile(self._backup_judge(server), run_id, why, limits, progress)
+
+    async def compare_backup(self, server: str, why: str, *, rest: float = 0.0) -> Comparison:
+        """Compare a backup server's leases with the primary's; raises KeaError when one can't be read to its end."""
+        judge = self._backup_judge(server)
+        return (await Comparing(judge, expected=await self._counts_of(judge), rest=rest).run(why)).comparison
+
+    async def backup_counts(self, server: str) -> tuple[Mapping[int, int] | None, Mapping[int, int] | None]:
+        """Return what the primary and a backup server count in each subnet; None of one that does not say."""
+        first, second = await asyncio.gather(
+            self._primary().lease_counts(_COUNT_DEADLINE), self._backup_server(server).lease_counts(_COUNT_DEADLINE)
+        )
+        return first, second
+
+    async def _reconcile(self, judge: Judge, run_id: str, why: str, limits: Limits, progress: Progress) -> Reconciled:
         self.done = None
         run = self.backup.begin(run_id, why, self.clock())
-        judge = self._judge()
         reconciling = Reconciling(judge, run, limits, progress=progress)
         result, before = "failed", None
         try:
-            expected = await self._counts()
+            expected = await self._counts_of(judge)
 
             def comparing(_: str) -> Comparing:
                 return Comparing(judge, expected=expected, progress=progress)
@@ -117,7 +143,8 @@ class LeaseWork:
     async def undo(self, run_id: str) -> tuple[str | None, Undone]:
         """Put back what a run changed; return the run that this is itself, and what was done. Raises KeawatchError."""
         changes = list(self.backup.changes(run_id))
-        strangers = {change.server for change in changes} - {server.name for server in self.servers}
+        servers = {server.name: server for server in (*self.servers, *self.backups)}
+        strangers = {change.server for change in changes} - servers.keys()
         if strangers:
             raise BackupError(
                 f"the run {run_id} is about {', '.join(sorted(strangers))}, which is not of the pair {self.pair}"
@@ -125,7 +152,7 @@ class LeaseWork:
         run = self.backup.begin(f"{self.clock():%Y%m%dT%H%M%SZ}-undo", f"undo of {run_id}", self.clock())
         result = "failed"
         try:
-            undone = await undo(changes, {s.name: s for s in self.servers}, self.servers[0].who.family, run)
+            undone = await undo(changes, servers, self.servers[0].who.family, run)
             result = "ok"
         finally:
             run.end(result)
@@ -136,8 +163,15 @@ class LeaseWork:
         counted = await asyncio.gather(*(server.lease_counts(_COUNT_DEADLINE) for server in self.servers))
         return {server.name: count for server, count in zip(self.servers, counted, strict=True)}
 
-    async def _counts(self) -> dict[str, int | None]:
-        return {name: None if count is None else sum(count.values()) for name, count in (await self.counts()).items()}
+    async def _counts_of(self, judge: Judge) -> dict[str, int | None]:
+        """Return how many leases each side of a comparison says it has."""
+        by_name = {server.name: server for server in (*self.servers, *self.backups)}
+        sides = [by_name[side.name] for side in (judge.sides.first, judge.sides.second)]
+        counted = await asyncio.gather(*(server.lease_counts(_COUNT_DEADLINE) for server in sides))
+        return {
+            server.name: None if count is None else sum(count.values())
+            for server, count in zip(sides, counted, strict=True)
+        }
 
     def _judge(self) -> Judge:
         """Return who judges, by what is known now of roles, mode and of who served when."""
@@ -146,6 +180,31 @@ class LeaseWork:
         first, second = by_name[facts.a.server], by_name[facts.b.server]
         sides = Sides(first, second, first.who.family, balanced=facts.mode is Mode.LOAD_BALANCING)
         return Judge(sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp())
+
+    def _backup_judge(self, server: str) -> Judge:
+        """Return who judges between the primary and a backup server, whose word never counts: it gave out nothing itself."""
+        first = self._primary()
+        return Judge(
+            Sides(first, self._backup_server(server), first.who.family), Subordinate(), lambda: self.clock().timestamp()
+        )
+
+    def _primary(self) -> KeaServer:
+        name = facts_of(self.history, self.policy).a.server
+        return next(server for server in self.servers if server.name == name)
+
+    def _backup_server(self, name: str) -> KeaServer:
+        found = next((server for server in self.backups if server.name == name), None)
+        if found is None:
+            raise KeaError(f"{name} is no backup server of {self.pair} in keawatch's configuration")
+        return found
+
+
+class Subordinate(Testimony):
+    """What is known of a server that answers no client: whatever it has alone, the pair has ended."""
+
+    def fate(self, authority: str, other: str, cltt: float) -> Fate:  # noqa: ARG002 - as every testimony is asked
+        """Return that the lease is to be deleted."""
+        return Fate.DELETE
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from keawatch.core.facts import facts_of
 from keawatch.core.model import Attempt, ConfigApart, History, Pause, Snapshot
 from keawatch.core.plan import Plan, Step
 from keawatch.core.policy import Autonomy, Policy, Strategy
+from keawatch.core.refill import STRATEGIES as REFILLS
 from keawatch.core.rejoin import QUICK, under_way
+from keawatch.daemon.backupkeeper import BackupKeeper
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.leasekeeper import LeaseKeeper
@@ -87,11 +89,12 @@ class Parts:
     clock: Clock = now
     decide: Callable[..., Decision] = field(default=decide)
     keeper: LeaseKeeper | None = None
+    backups: BackupKeeper | None = None
 
 
 REST_AFTER_UNDO = timedelta(hours=1)
 
-_RECONCILES = frozenset({"reconcile", "resync", "gate", "upkeep"})
+_RECONCILES = frozenset({"reconcile", "resync", "gate", "upkeep"}) | REFILLS
 
 
 class PairLoop:
@@ -134,7 +137,10 @@ class PairLoop:
         )
         if self._parts.keeper:
             self._history = self._parts.keeper.start(self._history)
-        await self._parts.poller.first_facts(within=10.0)
+        facts = asyncio.create_task(self._parts.poller.first_facts(within=10.0))
+        if self._parts.backups:
+            self._history = await self._parts.backups.first_look(self._history)
+        await facts
         if left:
             # Its work on leases must know who is primary.
             self._history = self._history.seen(await self._parts.poller.poll())
@@ -182,6 +188,9 @@ class PairLoop:
         comparison = await keeper.compare_now(self._history, why, self.on_comparing)
         # Rounds went on meanwhile, and orders were given: what was found goes into the history as it is by now.
         self._history = keeper.with_found(self._history, comparison)
+        if self._parts.backups:
+            compared = await self._parts.backups.compare_now(self._history, why)
+            self._history = replace(self._history, backups=compared.backups)
         return await self.look()
 
     def _keeper(self) -> LeaseKeeper:
@@ -195,6 +204,8 @@ class PairLoop:
         keeper = self._parts.keeper
         if keeper:
             self._history = keeper.tick(self._history, self.policy, busy=self.busy)
+        if self._parts.backups:
+            self._history = self._parts.backups.tick(self._history, self.policy, busy=self.busy)
         view = await self.look()
         if keeper:
             self._history = keeper.decided(self._history, view.decision)
@@ -270,8 +281,9 @@ class PairLoop:
         self._parts.performer.stopping.set()
         if self._undoing:
             await asyncio.wait([self._undoing])
-        if self._parts.keeper:
-            await self._parts.keeper.aclose()
+        for keeper in (self._parts.keeper, self._parts.backups):
+            if keeper:
+                await keeper.aclose()
         await self.finish_left_over()
         await self._parts.poller.aclose()
 
@@ -312,8 +324,9 @@ class PairLoop:
 
     def _note_outcome(self, outcome: PlanOutcome) -> None:
         self._close_attempt(outcome.result, outcome.ended_at, outcome.plan.id)
-        if self._parts.keeper:
-            self._history = self._parts.keeper.take(self._history, outcome)
+        keeper = self._parts.backups if outcome.plan.strategy in REFILLS else self._parts.keeper
+        if keeper:
+            self._history = keeper.take(self._history, outcome)
         with suppress(JournalError):  # The next round says that the journal is lost.
             self._history = replace(self._history, config_apart=self._config_apart())
         if self.view:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keawatch.config import Config, PairConfig
+from keawatch.daemon.backupkeeper import BackupKeeper
 from keawatch.daemon.clock import now
 from keawatch.daemon.doctor import transports_of
 from keawatch.daemon.journal import Journal, sole_actor
@@ -36,6 +37,12 @@ def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
     )
 
 
+def backups_of(pair: PairConfig) -> tuple[KeaServer, ...]:
+    """Return the backup servers of a pair, ready to be asked."""
+    partner = pair.server[0].name
+    return tuple(KeaServer(Who(one.name, partner, pair.service), transports_of(one), now) for one in pair.backup)
+
+
 @dataclass
 class Pair:
     """One pair at work."""
@@ -43,11 +50,12 @@ class Pair:
     config: PairConfig
     loop: PairLoop
     servers: tuple[KeaServer, KeaServer]
+    backups: tuple[KeaServer, ...] = ()
 
     async def aclose(self) -> None:
         """Stop watching; a plan under way ends at its next place of rest."""
         await self.loop.stop()
-        for server in self.servers:
+        for server in (*self.servers, *self.backups):
             await server.aclose()
 
 
@@ -60,15 +68,16 @@ def schedule_of(pair: PairConfig) -> Schedule | None:
 
 def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
     """Return a pair's loop and servers, not yet started."""
-    servers = servers_of(pair)
+    servers, backups = servers_of(pair), backups_of(pair)
     policy = pair.policy(config.watch.interval)
     patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
     poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
     performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir, pair.name))
-    work = LeaseWork(pair.name, servers, policy, config.watch.state_dir)
+    performer.backups = {server.name: server for server in backups}
+    work = LeaseWork(pair.name, servers, policy, config.watch.state_dir, backups=backups)
     keeper = LeaseKeeper(work, journal, schedule_of(pair))
-    parts = Parts(poller, performer, journal, watchers, keeper=keeper)
-    return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers)
+    parts = Parts(poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal))
+    return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers, backups)
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from keawatch.core.comparison import Comparison
-from keawatch.core.model import Observation, Snapshot
+from keawatch.core.model import HaState, Observation, Snapshot
 from keawatch.core.plan import Command, Condition, ConfigVariant, Order, Plan, Step, Work, unmet
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
@@ -69,6 +69,9 @@ class Leases(Protocol):
 
     async def reconcile(self, run_id: str, why: str, limits: Limits, progress: Progressing) -> Reconciled:
         """Bring both databases together; raises KeawatchError."""
+
+    async def refill(self, server: str, run_id: str, why: str, limits: Limits, progress: Progressing) -> Reconciled:
+        """Make a backup server's leases the primary's; raises KeawatchError."""
 
 
 Progressing = Callable[[str, int, int | None], None]
@@ -252,6 +255,8 @@ class Performer:
         """What such work may change at a risk, as a part of the database, when no person has agreed."""
         self.patience = 3600.0
         """Seconds for which a server that can't be given its configuration back now is waited for."""
+        self.backups: dict[str, Server] = {}
+        """The pair's backup servers by name: no plan looks at them, and only a few are about them."""
         self._servers = {server.name: server for server in servers}
         self._journal = journal
         self._vault = vault
@@ -375,6 +380,10 @@ class Performer:
         run.register(step)
         if step.then:
             return await self._burst(run, step, step.order, arguments)
+        if step.order.command is Command.HA_SYNC and not step.may_refuse:
+            # Whoever is fetched from answers nobody until the reply, and nobody looks meanwhile.
+            await self._look(run, frozenset(self._servers))
+            run.meter.suppose_dark()
         return await self._order(step.order, arguments)
 
     async def _burst(self, run: _Run, step: Step, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
@@ -400,8 +409,7 @@ class Performer:
         except JournalError as error:
             raise _GivenUp(str(error)) from error
         run.work_began = self._clock()
-        limits = self._limits(run, step)
-        work = asyncio.create_task(self.leases.reconcile(run.plan.id, run.plan.summary, limits, self.working))
+        work = self._begin_work(self.leases, run, step)
         try:
             while not (await asyncio.wait([work], timeout=_WORK_LOOK))[0]:
                 self._check_work(run, step, run.work_began)
@@ -419,6 +427,10 @@ class Performer:
             await asyncio.gather(work, return_exceptions=True)
             run.leases = self.leases.done
             self._report_stopped(run, step)
+
+    def _begin_work(self, leases: Leases, run: _Run, step: Step) -> asyncio.Task[Reconciled]:
+        about = (run.plan.id, run.plan.summary, self._limits(run, step), self.working)
+        return asyncio.create_task(leases.refill(step.backup, *about) if step.backup else leases.reconcile(*about))
 
     def _limits(self, run: _Run, step: Step) -> Limits:
         """Return what work may do: a person who has agreed is bound by no cap, and catching up is one pass."""
@@ -448,12 +460,22 @@ class Performer:
             raise _GivenUp(f"«{step.title}» was stopped: {'; '.join(reasons)}")
 
     async def _order(self, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
-        server = self._servers[order.server]
         try:
+            server = self._servers.get(order.server) or await self._standing_by(order.server)
             reply = await server.send(order.command, arguments, deadline=COMMAND_DEADLINE)
         except KeaError as error:
             return error
         return reply.text or f"result {reply.result}"
+
+    async def _standing_by(self, name: str) -> Server:
+        """Return a backup server; KeaError if it is none by its own word, and might serve somebody."""
+        server = self.backups.get(name)
+        seen = await server.observe(LOOK_DEADLINE) if server else None
+        if server is None or seen is None or seen.state is not HaState.BACKUP:
+            raise KeaForbiddenError(
+                f"{name} is {seen.word if seen else 'unknown'} and no backup server now; it is told nothing"
+            )
+        return server
 
     def _arguments(self, plan: Plan, order: Order) -> Mapping[str, Any] | None:
         if order.config is None:

@@ -59,12 +59,18 @@ class Poller:
         self._patience = patience
         self._deadline = deadline
         self._clock = clock
+        self._polling = asyncio.Lock()
+        """A person's comparison looks at the pair beside the rounds, and one question has one taker."""
         self._open: dict[str, _Open] = {}
         self._facts: dict[str, asyncio.Task[None]] = {}
         self._facts_at: dict[str, datetime] = {}
 
     async def poll(self) -> Snapshot:
-        """Return both servers as of now, within *patience* seconds."""
+        """Return both servers as of now, within *patience* seconds; whoever asks meanwhile waits, and looks anew."""
+        async with self._polling:
+            return await self._poll()
+
+    async def _poll(self) -> Snapshot:
         for server in self._servers:
             if server.name not in self._open:
                 task = asyncio.create_task(server.observe(self._deadline), name=f"observe {server.name}")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from keawatch.core.backups import unwatched
 from keawatch.core.codes import Diagnosis
 from keawatch.core.comparison import Comparison, Fate, Kind
 from keawatch.core.decision import Decision
-from keawatch.core.facts import role_of
-from keawatch.core.model import Attempt, Observation, Pause, ServerStatus, Silence, Snapshot
+from keawatch.core.facts import facts_of, role_of
+from keawatch.core.model import Attempt, BackupServer, Observation, Pause, ServerStatus, Silence, Snapshot
 from keawatch.core.plan import Plan
 from keawatch.core.watchful import comparison_wanted
 from keawatch.daemon.journal import Entry
@@ -52,6 +53,33 @@ def pair(view: PairView) -> Json:
         "leases": _leases(view),
         "seen_at": jsonable(view.snapshot.taken_at),
         "servers": [_server(view.snapshot, observation) for observation in view.snapshot],
+        "backups": _backups(view),
+    }
+
+
+def _backups(view: PairView) -> list[Json]:
+    """Return the pair's backup servers, also those that are only known by name because keawatch is not to watch them."""
+    watched = [_backup(view, backup) for backup in view.history.backups]
+    unknown = unwatched(facts_of(view.history, view.policy))
+    return watched + [{"name": name, "watched": False} for name in unknown]
+
+
+def _backup(view: PairView, backup: BackupServer) -> Json:
+    seen, comparison = backup.seen, backup.comparison
+    found = diff(view.name, comparison) if comparison else None
+    if found:
+        del found["rivals"]
+    return {
+        "name": backup.server,
+        "watched": True,
+        "state": seen.state.value if seen.state else None,
+        "answer": seen.answer.kind.value if isinstance(seen.answer, Silence) else "ok",
+        "kea_version": seen.facts.version,
+        "leases": seen.facts.leases,
+        "since": jsonable(backup.since),
+        "comparison": found,
+        "comparing": backup.comparing,
+        "counts_apart": backup.counts_apart,
     }
 
 
