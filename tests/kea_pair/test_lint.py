@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from keawatch.lint import run
+from keawatch.lint import run, trial
 from keawatch.lint.dialect import parse
 from keawatch.lint.model import Severity, version_of
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Lab, LabError, Node, Pair, PairSpec, side_by_side
+from tests.kea_pair.watching import Keawatch
 from tests.kea_pair.whole import WHOLE
 from tests.lint.cases import (
     FILES,
@@ -431,3 +434,51 @@ def test_every_error_is_shown_on_real_kea() -> None:
     errors = {rule.id for rule in run.ALL_RULES if rule.severity is Severity.ERROR}
     # Of these two Kea is the one that speaks.
     assert errors - shown == {"kea-refuses", "syntax"}
+
+
+def test_a_running_pair_is_looked_at_and_several_addresses_are_what_the_rule_says(lab: Lab) -> None:
+    pair = lab.pair(PairSpec(version="2.6"))
+    lab.run_in("a", ["ip", "address", "add", "10.77.9.1/8", "dev", "eth0"])
+    pair.start()
+    pair.wait_normal()
+    sent = pair.clients().run(10, 1, 10).sent
+    assert pair.primary.ask("statistic-get-all")["pkt4-discover-received"][0][0] == 2 * sent
+    asked = Keawatch(lab, pair).ask("lint", "--json", timeout=60)
+    told = json.loads(asked.stdout)["findings"]
+    assert asked.returncode == 1, asked.stderr
+    assert {finding["server"] for finding in told} == {"a", "b"}
+    assert {finding["rule"] for finding in told} >= {"ha-listener-threads", "lfc-off", "ha-unacked-off"}
+    assert not [finding for finding in told if finding["severity"] == "error" or finding["rule"].startswith("pair-")]
+
+
+@pytest.mark.parametrize("version", LATE)
+def test_the_kea_of_this_host_is_asked_also_about_what_its_hooks_refuse(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    node = lab.pair(PairSpec(version=version)).primary
+    script = tmp_path / "kea-dhcp4"
+    inside = f"{node.place.inside}/asked.conf"
+    run_in_root = f"chroot {node.place.root} env {' '.join(node._environment())} kea-dhcp4"
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -v ] && exec {run_in_root} -v\ncp "$2" {node.home}/asked.conf\n'
+        f"exec ip netns exec {lab.name}-a {run_in_root} $1 {inside}\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    config = base(node)
+    dhcp(config)["hooks-libraries"].append(
+        {
+            "library": dhcp(config)["hooks-libraries"][0]["library"].replace("lease_cmds", "run_script"),
+            "parameters": {"name": "/bin/true", "sync": False},
+        }
+    )
+    assert not [verdict for verdict in trial.try_on_kea(config, 4, hooks=True) if verdict.refused]
+    in_ha(wait_backup_ack=True)(config)
+    checked, loaded = trial.try_on_kea(config, 4, hooks=True)
+    assert (checked.option, checked.refused) == ("-t", False)
+    assert (loaded.option, loaded.refused) == ("-T", True)
+    assert "'wait-backup-ack' must be set to false" in loaded.words
+    top(valid_lifetim=1)(config)
+    (only,) = trial.try_on_kea(config, 4, hooks=True)
+    assert only.refused
+    assert "valid-lifetim" in only.words

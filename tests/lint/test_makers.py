@@ -106,3 +106,9 @@ class TestASnippet:
     def test_of_another_shape_is_refused(self, snippet: Any) -> None:
         with pytest.raises(LintError):
             run.with_custom(file("pfsense-a.conf"), snippet, "s.json")
+
+
+def test_pfsense_s_lease_time_is_set_where_it_is_configured() -> None:
+    fix = by_rule(run.lint([file("pfsense-a.conf")]))["ha-rejects-add-up"].fix or ""
+    assert fix.startswith('At Dhcp4.subnet4[0] write {"valid-lifetime": 7200}')
+    assert "set Default Lease Time on the page of the interface to 7200" in fix

@@ -95,6 +95,8 @@ def compact(snippet: Any) -> str:
 def _pfsense(subject: Subject, paste: Paste, keys: list[str]) -> str:
     if _RELATIONSHIP.search(paste.at):
         return _pfsense_ha(paste, keys)
+    if _SUBNET.search(paste.at) and keys == ["valid-lifetime"]:
+        return f"set Default Lease Time on the page of the interface to {paste.json['valid-lifetime']}."
     if _SUBNET.search(paste.at):
         return f"on the page of the interface, JSON Configuration, write {compact(paste.json)}"
     if paste.at != f"Dhcp{subject.family}":

@@ -27,6 +27,12 @@ def lease_time(subject: Subject) -> int:
     return max([default, *(subnet.number("valid-lifetime", default) for subnet in subject.subnets)])
 
 
+def _longest(subject: Subject) -> str:
+    """Return where the longest lease is configured."""
+    own = [subnet for subnet in subject.subnets if subnet.at("valid-lifetime").value == lease_time(subject)]
+    return own[0].path if own else f"Dhcp{subject.family}"
+
+
 def renewal(subject: Subject) -> int:
     """Return when clients renew, in seconds: by default at half of their lease."""
     return subject.dhcp.number("renew-timer", 0) or lease_time(subject) // 2
@@ -70,7 +76,7 @@ def rejects_add_up(ha: Relationship) -> Iterator[Hit]:
     if ha.subject.before(2, 3, 1, unknown=False) or not 0 < limit <= _FEW_REJECTS or wait < _LONG_MEMORY:
         return
     fix = Paste(
-        f"Dhcp{ha.subject.family}",
+        _longest(ha.subject),
         {"valid-lifetime": 7200},
         "or raise the limit, knowing that each further one is a client that got no answer: "
         f'{{"max-rejected-lease-updates": {_MANY_REJECTS // 2}}} in the HA parameters',

@@ -57,9 +57,11 @@ def interfaces_none(subject: Subject) -> Iterator[Hit]:
     Severity.WARNING,
     "an interface of several IPv4 addresses given by its bare name",
     why="Kea opens one raw socket for each address, and each hears every broadcast: each query is handled several times at once, by "
-    "several threads. On a pair with shared addresses (CARP, VRRP) that is the likeliest source of ResourceBusy rejects and of "
-    "clients that get two offers.",
-    source="manual, Interface Configuration (multiple IPv4 addresses); iface_mgr.cc, IfaceMgr::openSockets4",
+    "several threads, and clients get several offers. On Kea 2.6 that alone makes the partner reject updates (ResourceBusy): with one "
+    "address more, 18 of 199 ordinary clients, and none with one address or with one HA listener thread. Pairs with shared addresses "
+    "(CARP, VRRP) have that by nature.",
+    source="manual, Interface Configuration (multiple IPv4 addresses); iface_mgr.cc, IfaceMgr::openSockets4; measured on 2.6.3 and "
+    "3.0.4",
 )
 def several_addresses(subject: Subject) -> Iterator[Hit]:
     """A matter of the host: known for this host alone."""
