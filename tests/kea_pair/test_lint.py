@@ -301,7 +301,7 @@ def test_an_error_is_refused_and_no_error_is_not(lab: Lab, version: str) -> None
     assert problems == []
 
 
-@pytest.mark.parametrize("version", ALL)
+@pytest.mark.parametrize("version", ALL if WHOLE else ("2.6",))
 def test_kea_s_own_check_says_nothing_of_a_wrong_ha_parameter(lab: Lab, version: str) -> None:
     node = lab.pair(PairSpec(version=version)).primary
     config = base(node)
@@ -416,12 +416,9 @@ def broken_states(lab: Lab, played: Played) -> tuple[set[str], tuple[str, str], 
 
 
 def test_what_lint_calls_an_error_of_a_pair_does_not_work(possible: None) -> None:
-    versions = LATE
-    cases = [
-        Played(broken, version)
-        for number, broken in enumerate(BROKEN)
-        for version in (versions if WHOLE else (versions[number % 2],))
-    ]
+    # But for the whole, every second is played, the versions taking turns; all were seen on both.
+    some = [Played(broken, LATE[number % 2]) for number, broken in enumerate(BROKEN[::2])]
+    cases = [Played(broken, version) for broken in BROKEN for version in LATE] if WHOLE else some
     for played, (errors, ends, scopes) in side_by_side(broken_states, cases).items():
         assert played.broken.rule in errors, played
         assert ends == played.broken.ends, played
