@@ -140,3 +140,20 @@ def test_addresses_of_interfaces_are_read_on_linux_and_freebsd() -> None:
         "\tinet 10.200.0.1 netmask 0xffff0000 broadcast 10.200.255.255 vhid 1\n"
     )
     assert read_ifconfig(freebsd) == {"igc1": ("10.200.0.2", "10.200.0.1")}
+
+
+def test_a_snippet_for_pfsense_is_merged_before_it_is_judged(tmp_path: Path) -> None:
+    snippet = tmp_path / "snippet.json"
+    file = FILES / "pfsense-a.conf"
+
+    def rules(text: str) -> set[str]:
+        snippet.write_text(text)
+        document = json.loads(lint(file, "--custom", snippet, "--json", "--kea-version", "2.6.3")[1])
+        return {finding["rule"] for finding in document["findings"]}
+
+    assert {"ip-reservations-unique", "ha-listener-threads"} <= rules("{}")
+    assert not {"ip-reservations-unique", "ha-listener-threads"} & rules(
+        '{"ip-reservations-unique": true, "multi-threading": {"thread-pool-size": 1}}'
+    )
+    assert "ha-hook-twice" in rules('{"hooks-libraries": [{"library": "/usr/local/lib/kea/hooks/libdhcp_ha.so"}]}')
+    assert rules('{"multi-threading": {} // a comment\n}') == {"syntax"}
