@@ -260,8 +260,18 @@ def test_nothing_that_disables_is_sent_without_a_timer(made: Plan) -> None:
 def test_a_secondary_serves_only_when_its_leases_are_the_primarys() -> None:
     """It would give out again what the primary leased since the catch-up: they lease from the same pools."""
     keys = [step.key for step in plan(PAIRS["load-balancing"], "seamless").steps]
-    assert keys.index("standby-rejoin") < keys.index("standby-quiet") < keys.index("alike-again")
-    assert keys[-1] == "standby-loud"
+    wanted = [
+        "standby-rejoin",
+        "standby-quiet",
+        "primary-joined",
+        "alike-quickly",
+        "standby-loud",
+        "together",
+        "alike-again",
+    ]
+    assert keys[-len(wanted) :] == wanted
+    joined = next(step for step in plan(PAIRS["load-balancing"], "seamless").steps if step.key == "primary-joined")
+    assert joined.after == (state("a", HaState.LOAD_BALANCING),), "until then it copies nothing to the secondary"
 
 
 def test_a_secondary_that_is_switched_off_for_a_while_is_switched_on_however_the_plan_ends() -> None:

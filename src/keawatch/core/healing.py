@@ -123,7 +123,8 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
         ),
         *_quiet(facts),
         *_through_gate(facts),
-        _together(facts, quiet=_is_kept_quiet(facts)),
+        *_loud(facts),
+        _together(facts),
         Step(
             key="alike-again",
             title=f"compare once more: {a} went on leasing until {b} was back",
@@ -132,7 +133,6 @@ def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
             rest=True,
             work=Work.RECONCILE,
         ),
-        *_loud(facts),
     )
 
 
@@ -172,15 +172,32 @@ def _quiet(facts: Facts) -> tuple[Step, ...]:
 
 
 def _loud(facts: Facts) -> tuple[Step, ...]:
-    b = facts.b.server
+    """Return the steps that let a quiet secondary serve, as soon as the primary copies its leases to it and it has the rest."""
+    a, b = facts.a.server, facts.b.server
     if not _is_kept_quiet(facts):
         return ()
+    joined = (state(a, facts.normal),)
     return (
+        Step(
+            key="primary-joined",
+            title=f"wait until {a} copies its leases to {b} again",
+            after=joined,
+            deadline=_patience(facts),
+            rest=True,
+        ),
+        Step(
+            key="alike-quickly",
+            title=f"give {b} what {a} leased until then",
+            before=(*joined, serves(a), state(b, HaState.READY, *NORMAL_STATES)),
+            deadline=LONGEST_WORK,
+            rest=True,
+            work=Work.CATCH_UP,
+        ),
         Step(
             key="standby-loud",
             title=f"let {b} answer its half of the clients",
             order=Order(b, Command.DHCP_ENABLE),
-            after=(serves(b),),
+            after=(Condition(Fact.NOT_SWITCHED_OFF_BY, b, ("1",)),),
             rest=True,
         ),
     )
@@ -437,15 +454,20 @@ def _turn(facts: Facts) -> float:
     return round(facts.h - early % facts.h, 2)
 
 
-def _together(facts: Facts, *, quiet: bool = False) -> Step:
+def _patience(facts: Facts) -> float:
+    """Return how long two servers may take to come together, in seconds."""
+    return round(6 * facts.h + 2 * sync_seconds(facts) + 15.0, 1)
+
+
+def _together(facts: Facts) -> Step:
     a, b = facts.a.server, facts.b.server
     normal = facts.normal
-    both = (serves(a),) if quiet or facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
+    both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
     return Step(
         key="together",
         title=f"wait until both are {normal} and the right one serves",
         after=(state(a, normal), state(b, normal), *both),
-        deadline=round(6 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
+        deadline=_patience(facts),
         rest=True,
     )
 

@@ -41,7 +41,7 @@ class Work(StrEnum):
     """What keawatch does itself, with many commands and not with one."""
 
     CATCH_UP = "catch-up"
-    """The same beside a primary that copies nothing: what it leases meanwhile is left to the next one."""
+    """The same in one quick pass, while only one of them serves: what is leased meanwhile is left to the next one."""
     RECONCILE = "reconcile"
     """Compare the two lease databases, back up what is about to be changed, and make them alike (``leases``)."""
     REFILL = "refill"

@@ -124,7 +124,7 @@ class LeaseWork:
             expected = await self._counts_of(judge)
 
             def comparing(_: str) -> Comparing:
-                return Comparing(judge, expected=expected, progress=progress)
+                return Comparing(judge, expected=expected, progress=progress, settle=limits.settle)
 
             found: Found = await comparing(why).run(why)
             before = found.comparison

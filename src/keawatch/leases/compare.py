@@ -128,13 +128,15 @@ class Comparing:
         expected: Mapping[str, int | None] | None = None,
         progress: Progress = nobody,
         rest: float = 0.0,
+        settle: float | None = None,
     ) -> None:
         """
         Prepare a comparison.
 
         *expected* is how many leases each server itself says it has, where it says so; *rest* is a pause in seconds
-        between two pages, to leave the servers time for clients.
+        between two pages, to leave the servers time for clients; *settle* one between two looks at what differs.
         """
+        self._rest_to_settle = SETTLE if settle is None else settle
         self._judge = judge
         self._sides = judge.sides
         self._expected = dict(expected or {})
@@ -245,7 +247,7 @@ class Comparing:
         for _ in range(LOOKS):
             if not len(moving):
                 break
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(self._rest_to_settle)
             moving = await self._look_again(moving, settled)
         settled.sort()
         return settled, len(moving)

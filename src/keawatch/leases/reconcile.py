@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from keawatch.core.comparison import HARMLESS, Comparison, Fate, Kind
 from keawatch.errors import KeawatchError
 from keawatch.leases.backup import Change, Run
-from keawatch.leases.compare import Comparing, Found, Progress, Suspects, nobody
+from keawatch.leases.compare import SETTLE, Comparing, Found, Progress, Suspects, nobody
 from keawatch.leases.lease import address_of
 from keawatch.leases.verdict import Judge, Verdict
 from keawatch.leases.write import Refusal, Target, apply
@@ -63,6 +63,8 @@ class Limits:
     """Most of a database that may be changed at a risk (``Comparison.share``); None when a person has agreed."""
     passes: int = PASSES
     """How often what a comparison finds is mended; what the last of them leaves is not looked for when it is 1."""
+    settle: float = SETTLE
+    """Seconds between two looks at what differs, for updates on their way; nothing is written that is not read just before."""
     spare: bool = False
     """Whether a person goes on although a database looks as if it had lost leases: then nothing is deleted at all."""
 
