@@ -179,6 +179,9 @@ class Pretended:
     async def refresh_facts(self, deadline: float = 5.0) -> None:
         """Have no news."""
 
+    async def refresh_traffic(self, deadline: float = 4.0) -> None:
+        """Count nothing."""
+
     async def read(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
         return Reply(0, "", {})
 

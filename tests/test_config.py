@@ -116,6 +116,8 @@ class TestARightFile:
             "gate_deadline = 90",
             "reconcile_cap = 0.5",
             "watch_leases = 30",
+            "prevent = true",
+            "prevent_every = 600",
         )
         policy = load(write("[watch]\ninterval = 4\n" + text)).pair[0].policy(interval=4.0)
 
@@ -132,6 +134,8 @@ class TestARightFile:
             gate_deadline=90.0,
             reconcile_cap=0.5,
             watch_leases=30.0,
+            prevent=True,
+            prevent_every=600.0,
         )
 
     def test_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(self, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class TestADocument:
             assert (ROOT / path).exists(), path
 
     def test_asks_kea_only_for_commands_of_kea(self, name: str) -> None:
-        known = {*Command, "status-get", "config-get", "ha-heartbeat", "ha-maintenance-cancel"}
+        known = {*Command, "status-get", "config-get", "ha-heartbeat", "ha-maintenance-cancel", "statistic-get"}
         assert set(re.findall(r'"command": "([^"]+)"', DOCUMENTS[name])) <= known
 
     def test_has_no_line_too_long_to_read_outside_tables_and_code(self, name: str) -> None:

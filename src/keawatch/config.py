@@ -279,6 +279,8 @@ class PairConfig(_Table):
     gate_deadline: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.gate_deadline
     shorten_rejoin: bool = _POLICY.shorten_rejoin
     watch_leases: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.watch_leases
+    prevent: bool = _POLICY.prevent
+    prevent_every: Annotated[Seconds, Field(ge=60.0, le=604800.0)] = _POLICY.prevent_every
     confirm_for: Annotated[Seconds, Field(ge=0.5, le=3600.0)] = _POLICY.confirm_for
     grace: Annotated[Seconds, Field(ge=0.0, le=3600.0)] = _POLICY.grace
     cooldown: Annotated[Seconds, Field(ge=0.0, le=86400.0)] = _POLICY.cooldown
@@ -299,6 +301,8 @@ class PairConfig(_Table):
             reconcile_cap=self.reconcile_cap,
             shorten_rejoin=self.shorten_rejoin,
             watch_leases=self.watch_leases,
+            prevent=self.prevent,
+            prevent_every=self.prevent_every,
             confirm_for=self.confirm_for,
             grace=self.grace,
             cooldown=self.cooldown,

@@ -103,7 +103,7 @@ def _raise_curtain(stage: Stage, scene: Scene) -> None:
     stage.pair.start()
     stage.pair.wait_normal(40)
     stage.watch.start(crash=scene.crash if stage.watched else None)
-    stage.watch.wait_for("OK", 30)
+    stage.watch.wait_for("CONFLICTS_SUBNET" if "standby_subnets" in scene.spec else "OK", 30)
     stage.begin()
     time.sleep(1.0)
 

@@ -161,6 +161,9 @@ class FakeKea:
     async def refresh_facts(self, deadline: float = 5.0) -> None:
         """Have no news."""
 
+    async def refresh_traffic(self, deadline: float = 4.0) -> None:
+        """Count nothing."""
+
     async def send(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
         self.pair.called(self.name, command, dict(arguments or {}))
         await asyncio.sleep(0.002)

@@ -176,6 +176,9 @@ class FakeServer:
         assert self.facts.ha
         self.facts = replace(self.facts, ha=replace(self.facts.ha, sync_leases=self.syncs))
 
+    async def refresh_traffic(self, deadline: float = 4.0) -> None:
+        """Count nothing."""
+
     async def read(self, command: str, arguments: Mapping[str, Any] | None, *, deadline: float) -> Reply:
         await asyncio.sleep(0.01)
         if self.silent or self.refuses(command, arguments or {}):

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -20,6 +20,7 @@ from keawatch.core.codes import Code
 from keawatch.core.comparison import Fate, Kind
 from keawatch.core.model import HaState, History, NoAnswer, Observation
 from keawatch.core.plan import Plan, Step, Work, state
+from keawatch.core.rejects import Rejected, Why
 from keawatch.daemon import leasework
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
@@ -62,6 +63,30 @@ def work_of(
 
 def note(work: LeaseWork, run: str) -> dict[str, Any]:
     return dict(json.loads((work.backup.folder / run / "run.json").read_text()))
+
+
+class TestRejectedClients:
+    async def test_are_looked_for_on_the_partner(self, tmp_path: Path) -> None:
+        through, older = lease(1, ago=5), lease(2, ago=500)
+        work = work_of(two([], [through, older, lease(3)]), tmp_path)
+        moment = datetime.fromtimestamp(NOW, UTC)
+
+        def refused(record: Json, address: str) -> Rejected:
+            return Rejected(
+                "a", record["hw-address"], record.get("client-id"), Why.BUSY, moment, moment, address=address
+            )
+
+        asked = [
+            refused(through, through["ip-address"]),
+            refused(older, older["ip-address"]),
+            refused(lease(4), lease(3)["ip-address"]),
+            refused(lease(5), lease(5)["ip-address"]),
+        ]
+        found = await work.lease_times(asked)
+
+        times = [found[client.key] for client in asked]
+        assert times[:2] == [moment - timedelta(seconds=5), moment - timedelta(seconds=500)]
+        assert times[2:] == [None, None]  # Another client's lease, and none.
 
 
 class TestComparing:

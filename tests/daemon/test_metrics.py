@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from keawatch.core.codes import Code
 from keawatch.core.comparison import Comparison, Kind
+from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, HaState, NoAnswer, Observation, Pause, ServerStatus
 from keawatch.core.policy import Autonomy, Policy
+from keawatch.core.traffic import Answering, Traffic
 from keawatch.daemon.loop import PairView
 from keawatch.daemon.metrics import Metrics
 from keawatch.daemon.performer import StepReport
@@ -44,12 +46,17 @@ def everything() -> Metrics:
     sick = [snapshot(HaState.TERMINATED, HaState.TERMINATED, seconds=s) for s in (0, 2)]
     metrics = after(
         view(healthy(), pause=Pause(at(), at(600), "upgrade", "eva")),
-        view(healthy(), *sick, pause=Pause(at(), at(600), "upgrade", "eva")),
+        followed(view(healthy(), *sick, pause=Pause(at(), at(600), "upgrade", "eva"))),
     )
     step = PLAN.steps[0]
     metrics.stepped(view(*sick), step, StepReport(step.key, step.title, "b: ha-reset", "done"))
-    metrics.ended(compared(view(*sick, pause=Pause(at(), at(600), "upgrade", "eva"))), outcome())
+    metrics.ended(compared(followed(view(*sick, pause=Pause(at(), at(600), "upgrade", "eva")))), outcome())
     return metrics
+
+
+def followed(seen: PairView) -> PairView:
+    """Return a view of a pair whose log is read."""
+    return replace(seen, history=replace(seen.history, log_sources=(LogSource("a", "/var/log/kea.log"),)))
 
 
 def compared(seen: PairView) -> PairView:
@@ -57,6 +64,37 @@ def compared(seen: PairView) -> PairView:
     comparison = Comparison(at(), "a person asked", "a", {"a": 1200, "b": 1199}, {Kind.MISSING: 1}, seconds=0.5)
     upkeep = {"result": "ok", "reason": "done", "due": at().isoformat(), "at": at().isoformat()}
     return replace(seen, history=replace(seen.history, comparison=comparison), upkeep=upkeep)
+
+
+def stormy() -> PairView:
+    """Return a pair whose logs told of four refused updates, and whose packets are counted."""
+    events = [
+        Logged(
+            at(n), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client=f"02:{n}", address=f"10.0.0.{n}", reason="ResourceBusy"
+        )
+        for n in range(4)
+    ]
+    heard = view().history.heard(events, (LogSource("a", "/var/log/kea.log"),))
+    counted = Answering("a", Traffic(at(), 90, 40, 31), 9, at(), at())
+    return replace(view(), history=replace(heard, answering=(counted,)))
+
+
+def test_a_storm_is_counted() -> None:
+    metrics = after(stormy())
+
+    assert value(metrics, "keawatch_lease_update_conflicts_total", server="a", kind="busy") == 4
+    assert value(metrics, "keawatch_lease_update_conflicts_total", server="a", kind="subnet") == 0
+    assert value(metrics, "keawatch_rejected_clients", server="a") == 4
+    assert value(metrics, "keawatch_rejected_clients", server="b") == 0
+    assert value(metrics, "keawatch_rejected_clients_limit", server="a") == 10
+    assert value(metrics, "keawatch_dhcp_unanswered_requests", server="a") == 9
+
+
+def test_without_a_log_nothing_is_said_of_rejected_clients() -> None:
+    metrics = after(view())
+
+    assert value(metrics, "keawatch_rejected_clients", server="a") is None
+    assert value(metrics, "keawatch_lease_update_conflicts_total", server="a", kind="busy") is None
 
 
 def test_healthy_pair() -> None:

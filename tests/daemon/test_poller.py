@@ -53,6 +53,9 @@ class Slow:
             raise ValueError("a mistake of ours")
         self.facts, self.facts_wanted = facts(self.name), False
 
+    async def refresh_traffic(self, deadline: float = 4.0) -> None:
+        """Count nothing."""
+
 
 @dataclass
 class Watched:

@@ -22,6 +22,8 @@ from keawatch.core.facts import facts_of
 from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Snapshot
 from keawatch.core.policy import Autonomy, Policy
+from keawatch.core.rejects import Rejects
+from keawatch.core.traffic import Answering, Traffic
 from keawatch.daemon import replay as replaying
 from keawatch.daemon.journal import Entry, Journal, entries_in
 from keawatch.daemon.jsonable import jsonable
@@ -140,6 +142,19 @@ def full() -> History:
             Logged(at(2), "b", LogKind.LEASE_CMDS_UPDATE4_CONFLICT, address="10.200.14.140", subnet=7, lifetime=86400),
             Logged(at(3), "b", LogKind.LEASE_CMDS_UPDATE4_CONFLICT, subnet="10.1.0.0/24"),
         ),
+        rejects=Rejects().heard(
+            [
+                Logged(
+                    at(1), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client="x", address="10.1.0.1", reason="ResourceBusy"
+                ),
+                Logged(at(2), "a", LogKind.HA_TERMINATED),
+                Logged(
+                    at(3), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client="y", client_id="01:y", subnet="10.1.0.0/24"
+                ),
+            ],
+            {},
+        ),
+        answering=(Answering("a", Traffic(at(4), 100, 40, 30), 10, at(2), at(4)),),
         log_sources=(LogSource("a", "/var/log/dhcpd.log", up=False, why="it does not exist", since=at(1)),),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from keawatch.core.decision import Guard, Withheld, decide
+from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, HaState, NoAnswer, Pause
 from keawatch.core.plan import Plan
 from keawatch.core.policy import Autonomy, Policy
@@ -51,6 +52,22 @@ def test_has_every_promised_key_and_is_json() -> None:
     assert set(pair) >= PROMISED
     assert set(pair["diagnosis"]) == {"code", "severity", "sentence", "since", "evidence"}
     assert all(set(server) >= PROMISED_OF_SERVER for server in pair["servers"])
+
+
+def test_rejected_clients_are_counted_by_the_logs() -> None:
+    events = [
+        Logged(
+            at(n), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client=f"02:{n}", address=f"10.0.0.{n}", reason="ResourceBusy"
+        )
+        for n in range(4)
+    ]
+    heard = view().history.heard(events, (LogSource("a", "/var/log/kea.log"),))
+    a, b = json.loads(json.dumps(shown.pair(replace(view(), history=heard))))["servers"]
+
+    assert (a["rejected"]["clients"], a["rejected"]["limit"], a["rejected"]["causes"]) == (4, 10, {"busy": 4})
+    assert {row["client"] for row in a["rejected"]["top"]} == {"02:0", "02:1", "02:2", "02:3"}
+    assert b["rejected"]["clients"] == 0
+    assert [server["rejected"] for server in shown.pair(view())["servers"]] == [None, None]
 
 
 def test_healthy_pair() -> None:

@@ -237,6 +237,68 @@ class TestProof:
         assert silent(await one.observe(2)).daemon_dead
 
 
+class TestTraffic:
+    @pytest.mark.parametrize(
+        ("service", "counters", "told"),
+        [
+            (
+                "dhcp4",
+                {
+                    "pkt4-received": 90,
+                    "pkt4-request-received": 40,
+                    "pkt4-receive-drop": 4,
+                    "pkt4-ack-sent": 30,
+                    "pkt4-nak-sent": 1,
+                },
+                (90, 36, 31),
+            ),
+            (
+                "dhcp6",
+                {"pkt6-received": 90, "pkt6-request-received": 9, "pkt6-renew-received": 5, "pkt6-rebind-received": 1},
+                (90, 15, 0),
+            ),
+        ],
+    )
+    async def test_is_read_of_the_packet_counters(
+        self, service: str, counters: Mapping[str, int], told: tuple[int, int, int]
+    ) -> None:
+        place = Counting(SOCKET, Kea("2.6"), counters)
+        one = server(place, service=service)
+        await one.refresh_facts()
+        await one.refresh_traffic()
+
+        assert one.facts.traffic is not None
+        assert (one.facts.traffic.received, one.facts.traffic.requests, one.facts.traffic.answers) == told
+
+    async def test_is_none_where_the_command_is_not_to_be_had(self) -> None:
+        place = Counting(SOCKET, Kea("2.6"), {"pkt4-received": 1})
+        one = server(place)
+        await one.refresh_facts()
+        await one.refresh_traffic()
+        assert one.facts.traffic is not None
+
+        place.forbids = frozenset({"statistic-get"})
+        await one.refresh_traffic()
+        assert one.facts.traffic is None
+
+
+class Counting(FakeTransport):
+    """A Kea with packet counters; one that never counted is not there."""
+
+    def __init__(self, name: str, kea: Kea, counters: Mapping[str, int]) -> None:
+        super().__init__(name, kea)
+        self.counters = counters
+
+    async def send(
+        self, command: str, arguments: Mapping[str, Any] | None, service: str | None, deadline: float
+    ) -> Reply:
+        if command != "statistic-get" or command in self.forbids or arguments is None:
+            return await super().send(command, arguments, service, deadline)
+        name = arguments["name"]
+        known = {name: [[self.counters[name], "2026-11-24 12:00:00.000000"]]} if name in self.counters else {}
+        return Reply(0, "", known)
+
+
 class TestFacts:
     @pytest.mark.parametrize("version", replies.VERSIONS)
     async def test_of_a_control_socket(self, version: str) -> None:

@@ -89,7 +89,7 @@ def heal(lab: Lab, case: Case) -> Healed:
     pair.wait_normal(12 * case.heartbeat + 20)
     watch = Keawatch(lab, pair, Wish(strategies=(case.strategy,), confirm_for=max(1.0, case.heartbeat / 2)))
     watch.start()
-    watch.wait_for("OK", 20)
+    watch.wait_for("CONFLICTS_SUBNET" if case.cause.startswith("subnets") else "OK", 20)
     before, explained, clients = KILL[case.cause](case, pair, watch)
     begun = time.monotonic()
     after = watch.wait_for("OK", 16 * case.heartbeat + 40)

@@ -156,6 +156,15 @@ class Keawatch:
             time.sleep(0.2)
         return seen
 
+    def wait_for_all(self, codes: set[str], deadline: float) -> dict[str, Any]:
+        """Wait at most so many seconds until ``status`` has all these diagnoses, whichever stands first."""
+        until = time.monotonic() + deadline
+        while not codes <= _codes(seen := self.status()):
+            if time.monotonic() > until:
+                raise LabError(f"keawatch says {sorted(_codes(seen))}, not {sorted(codes)}, after {deadline} s")
+            time.sleep(0.2)
+        return seen
+
     def wait_idle(self, deadline: float) -> None:
         """Wait until no plan is under way and the leases have been compared since the last one ended, and since both are together."""
         until = time.monotonic() + deadline
@@ -179,3 +188,7 @@ class Keawatch:
     def ends(self) -> list[dict[str, Any]]:
         """Return what became of each plan, oldest first."""
         return [entry for entry in self.history() if entry["kind"] == "end"]
+
+
+def _codes(pair: dict[str, Any]) -> set[str]:
+    return {found["code"] for found in (pair["diagnosis"], *pair["also"])}

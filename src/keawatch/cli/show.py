@@ -41,6 +41,7 @@ def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
         Text(f"also {other['code']}: {other['sentence']}", _COLOURS[other["severity"]])
         for other in pair.get("also", ())
     ]
+    parts += [Text(line, "yellow") for server in pair["servers"] if (line := _rejected_line(server))]
     plan = pair.get("plan")
     if plan:
         parts.append(_plan_line(plan))
@@ -63,6 +64,17 @@ def _backup_line(backup: Mapping[str, Any]) -> Text:
         known = "not compared yet" if differences is None else f"{differences} differences"
         said = f"{backup['state'] or '?'}, Kea {backup['kea_version'] or '?'}, {leases} leases, {known}"
     return Text.assemble(("backup server ", "dim"), backup["name"], f": {said}")
+
+
+def _rejected_line(server: Mapping[str, Any]) -> str | None:
+    """Return how many clients a server counts as rejected, if any."""
+    rejected = server.get("rejected")
+    if not rejected or not rejected["clients"]:
+        return None
+    limit = f" of {rejected['limit']}" if rejected["limit"] else ""
+    causes = ", ".join(f"{cause} {number}" for cause, number in rejected["causes"].items())
+    full = f", full at {rejected['full_at'][11:19]} UTC at this rate" if rejected["full_at"] else ""
+    return f"{server['name']} counts {rejected['clients']}{limit} rejected clients ({causes}){full}"
 
 
 def _plan_line(plan: Mapping[str, Any]) -> Text:

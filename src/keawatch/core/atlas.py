@@ -99,6 +99,48 @@ _CODES: Mapping[Code, Explanation] = {
         keawatch_does="Warns, and heals no terminated pair while it lasts: it would only terminate again.",
         you_can="Set both clocks right and mend the time service (NTP) on both hosts; `keawatch status` shows the difference.",
     ),
+    Code.REJECTS_NEAR_LIMIT: Explanation(
+        title="rejected lease updates will soon terminate the pair",
+        meaning="Not normal: Kea counts each client whose lease update the partner refused (result 4) until that client's next update "
+        "gets through, for a day at most, and terminates HA at max-rejected-lease-updates of them, default 10 (communication_state.cc). "
+        "It tells the count nowhere; keawatch counts by the logs, and asks the partner who has got through since.",
+        served="Everybody but the clients whose updates are refused: each gets no answer that time.",
+        kea_next="At the limit both servers terminate HA, within a heartbeat.",
+        keawatch_does="Warns, and names the clients. With `prevent = true`, and if all were busy, it makes the server forget them before the "
+        "limit, by a moment in partner-down, once per `prevent_every`.",
+        you_can="Remove the cause: CONFLICTS_BUSY or CONFLICTS_SUBNET says which it is. A higher max-rejected-lease-updates only puts it off.",
+    ),
+    Code.CONFLICTS_BUSY: Explanation(
+        title="lease updates meet one another at one address",
+        meaning="Not normal: two updates for one address were under way at once, and the receiver takes only one (ResourceBusy; "
+        "lease_cmds.cc, tryLock). It comes of a client that is heard twice, by two relays or a bridged network, or of a tool that writes leases. "
+        "It is no stale or doubled lease.",
+        served="Everybody, but a client whose update was refused gets no answer that time, and asks again.",
+        kea_next="It counts the client as rejected until its next update gets through.",
+        keawatch_does="Names the clients and the count. A resync cures nothing here, and none is made.",
+        you_can="On Kea 2.x set http-listener-threads to 1 in multi-threading of the HA hook on both servers: the updates then come one after "
+        "the other (docs/kea.md has the figures). Look for packets that arrive twice.",
+    ),
+    Code.CONFLICTS_SUBNET: Explanation(
+        title="one server refuses what the other leases, since their subnets differ",
+        meaning="Not normal: a lease update names its subnet's id, and a receiver that has no such subnet, or another prefix under that id, "
+        "refuses it (lease_parser.cc).",
+        served="Clients of the subnets in question get no answer at all; the others do.",
+        kea_next="With DHCPv4 both servers terminate at max-rejected-lease-updates clients; with DHCPv6 nothing: they stay at work and those "
+        "clients stay without an answer.",
+        keawatch_does="Names both subnets, and heals nothing while they differ: it would only terminate again.",
+        you_can="Make subnets and their ids equal in both configuration files, then reload both servers.",
+    ),
+    Code.NO_ACKS: Explanation(
+        title="a server that should serve acknowledges nothing",
+        meaning="Not normal: its own counters show requests of clients and no acknowledgement, or no packet at all while its partner "
+        "hears clients, though its state is a serving one and its DHCP is on.",
+        served="Of this server's clients nobody, whatever the state says.",
+        kea_next="Nothing by itself, unless it finds its partner gone: then it serves alone after max-response-delay.",
+        keawatch_does=_WATCHES,
+        you_can="Look into both servers' logs for HA_LEASE_UPDATE and LEASE_CMDS lines: Kea answers a client only once its partner has taken "
+        "the lease. Compare the subnets of both files.",
+    ),
     Code.TERMINATED_SKEW: Explanation(
         title="both servers gave HA up because of their clocks",
         meaning="Not normal: the clocks were more than 60 s apart at a heartbeat, which is Kea's limit (communication_state.cc, "

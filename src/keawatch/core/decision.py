@@ -458,4 +458,6 @@ def _redundant(found: tuple[Diagnosis, ...], facts: Facts) -> bool:
     )
 
 
-_REDUNDANT_ALL_THE_SAME = frozenset({Code.CLOCK_SKEW, Code.BACKUP_SILENT, Code.BACKUP_BEHIND})
+_REDUNDANT_ALL_THE_SAME = frozenset(
+    {Code.CLOCK_SKEW, Code.CONFLICTS_BUSY, Code.REJECTS_NEAR_LIMIT, Code.BACKUP_SILENT, Code.BACKUP_BEHIND}
+)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from keawatch.core.backups import backup_behind, backup_silent, unwatched
 from keawatch.core.causes import cause_of_termination, skewed_now
 from keawatch.core.codes import Code, Diagnosis, Finding, Severity
+from keawatch.core.conflicts import conflicts_busy, conflicts_subnet, no_acks, rejects_near_limit, storm_lines
 from keawatch.core.divergence import address_twice, leases_diverged
 from keawatch.core.drift import config_drift
 from keawatch.core.facts import Facts, evidence, skew_line, subnets_apart
@@ -100,7 +101,7 @@ def _both_terminated(facts: Facts) -> Finding | None:
         Severity.WARNING if served else Severity.CRITICAL,
         f"Both servers have terminated HA {cause.because}. {service}, but no lease is copied and nothing takes over; "
         "Kea never leaves this state by itself.",
-        evidence(facts, *cause.evidence),
+        evidence(facts, *cause.evidence, *storm_lines(facts)),
     )
 
 
@@ -541,9 +542,13 @@ RULES: tuple[Rule, ...] = (
     _stuck_ready,
     _partner_down_false,
     _link_broken,
+    conflicts_subnet,
+    no_acks,
     leases_diverged,
     _maintenance,
     _skew,
+    rejects_near_limit,
+    conflicts_busy,
     rejoin_pause,
     _settling,
     address_twice,

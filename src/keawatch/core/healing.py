@@ -95,12 +95,13 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
             f"{b.server}'s leases are made those of {a.server}, it comes back without Kea's own sync, and they are compared again"
             + (f"; {b.server}'s half of the clients waits for that." if _is_kept_quiet(facts) else ".")
         ),
-        steps=(*_aside(facts), *_take_over(facts), *_come_back_alike(facts)),
+        steps=(*_aside(facts), *_take_over(facts), *come_back_alike(facts)),
         announced_pause=round(facts.h + 2 * sync_seconds(facts) + 2.0, 1) if _is_kept_quiet(facts) else 0.02,
     )
 
 
-def _come_back_alike(facts: Facts) -> tuple[Step, ...]:
+def come_back_alike(facts: Facts) -> tuple[Step, ...]:
+    """Return the steps by which a standby aside comes back beside a primary in partner-down, its leases made alike by keawatch."""
     a, b = facts.a.server, facts.b.server
     waits = (state(b, HaState.WAITING, HaState.READY), serves_not(b))
     return (
@@ -295,7 +296,8 @@ def _forgets_skew(facts: Facts) -> str | None:
     return f"{facts.a.server} runs Kea {version}, which never forgets a clock skew by itself, so it would not leave terminated"
 
 
-def _can_step_aside(facts: Facts) -> str | None:
+def can_step_aside(facts: Facts) -> str | None:
+    """Return why the standby can't step aside; None when it can."""
     b = facts.b
     if b.facts.ha is None:
         return f"the running configuration of {b.server} can't be read"
@@ -304,7 +306,7 @@ def _can_step_aside(facts: Facts) -> str | None:
     return None
 
 
-_COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, _can_step_aside)
+_COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, can_step_aside)
 
 
 def _aside(facts: Facts) -> tuple[Step, ...]:
@@ -320,7 +322,7 @@ def _aside(facts: Facts) -> tuple[Step, ...]:
             key="standby-test-aside",
             title=f"ask {b.server} whether it would accept the configuration in which it steps aside",
             order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
-            before=(*still, _clocks(facts)),
+            before=(*still, clocks_agree(facts)),
             after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
             rest=True,
         ),
@@ -389,7 +391,7 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             deadline=3.0,
             required=False,
         ),
-        _scopes_step(facts, "primary-scopes"),
+        scopes_step(facts, "primary-scopes"),
         Step(
             key="primary-serves",
             title=f"see that {a.server} is in partner-down and serves",
@@ -399,7 +401,7 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
     )
 
 
-def _scopes_step(facts: Facts, key: str) -> Step:
+def scopes_step(facts: Facts, key: str) -> Step:
     """
     Return the step that lets a primary serve whose state has changed but whose entry code has not run.
 
@@ -530,7 +532,7 @@ def _reset_standby(facts: Facts) -> tuple[Step, ...]:
         title=f"reset {b}, which serves nobody",
         order=Order(b, Command.HA_RESET),
         only_if=terminated,
-        before=(*harmless, _clocks(facts)),
+        before=(*harmless, clocks_agree(facts)),
         after=waits,
         deadline=_BOUNCE,
         required=False,
@@ -619,18 +621,19 @@ def _reset_primary(facts: Facts) -> tuple[Step, ...]:
     return (
         beats,
         reset("primary-reset", f"reset {a}"),
-        _scopes_step(facts, "primary-scopes"),
+        scopes_step(facts, "primary-scopes"),
         hears("primary-hears"),
         reset("primary-reset-again", f"reset {a} again"),
-        _scopes_step(facts, "primary-scopes-again"),
+        scopes_step(facts, "primary-scopes-again"),
         hears("primary-hears-again"),
         reset("primary-reset-third", f"reset {a} a third time"),
-        _scopes_step(facts, "primary-scopes-third"),
+        scopes_step(facts, "primary-scopes-third"),
         Step("primary-left", f"see that {a} has left terminated", after=left, deadline=2.0, rest=True),
     )
 
 
-def _clocks(facts: Facts) -> Condition:
+def clocks_agree(facts: Facts) -> Condition:
+    """Return the condition that the clocks are near enough to heal."""
     return Condition(Fact.CLOCKS_AGREE, facts.a.server, (f"{facts.policy.skew_warning:g}",))
 
 

@@ -15,6 +15,8 @@ from typing import Literal
 
 from keawatch.core.comparison import Comparison, Rival
 from keawatch.core.logged import Logged, LogKind, LogSource, with_logged
+from keawatch.core.rejects import FORGETS_IN, Rejects
+from keawatch.core.traffic import Answering, Traffic, followed
 
 KEEP_FOR = 300.0
 """Seconds of snapshots kept: longer than any patience of a diagnosis, at every interval of polling."""
@@ -266,6 +268,8 @@ class ServerFacts:
     """What was found at each address, for people: ``control socket /run/…``, ``HA listener http://…``."""
     leases: int | None = None
     """Assigned leases, by ``stat-lease4-get`` or statistics."""
+    traffic: Traffic | None = None
+    """The newest reading of its packet counters; None where ``statistic-get`` can't be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -490,6 +494,10 @@ class History:
     """Every log that is read; empty for a server whose ``log`` is not set."""
     backups: tuple[BackupServer, ...] = ()
     """The backup servers that keawatch was told of, as far as they were looked at."""
+    rejects: Rejects = field(default_factory=Rejects)
+    """The clients whose lease updates were refused, as Kea counts them; made of what the logs say."""
+    answering: tuple[Answering, ...] = ()
+    """What became of the requests that each server has read."""
 
     @property
     def newest(self) -> Snapshot:
@@ -518,7 +526,13 @@ class History:
             _apart(earlier[drop], snapshot) > KEEP_FOR or len(earlier) - drop >= KEEP_AT_MOST
         ):
             drop += 1
-        return replace(self, snapshots=(*earlier[drop:], snapshot), spells=spells)
+        return replace(
+            self,
+            snapshots=(*earlier[drop:], snapshot),
+            spells=spells,
+            rejects=_less_forgotten(self.rejects, snapshot),
+            answering=followed(self.answering, {o.server: _traffic(o) for o in snapshot}),
+        )
 
     def heard(self, events: Iterable[Logged], sources: tuple[LogSource, ...]) -> History:
         """
@@ -527,7 +541,10 @@ class History:
         Every event of every log comes through here once, in the order in which it was read; whatever is to be counted of them
         is counted here, since ``logged`` keeps only the newest of each kind.
         """
-        return replace(self, logged=with_logged(self.logged, events), log_sources=sources)
+        new = tuple(events)
+        partners = {o.server: p.server for o, p in self.newest.both_ways()} if self.snapshots else {}
+        rejects = self.rejects.heard(new, partners)
+        return replace(self, logged=with_logged(self.logged, new), log_sources=sources, rejects=rejects)
 
     def logged_by(self, server: str, kinds: Container[LogKind]) -> tuple[Logged, ...]:
         """Return what is kept of this server's log of these kinds, newest last."""
@@ -571,6 +588,27 @@ class History:
 
 def _apart(earlier: Snapshot, later: Snapshot) -> float:
     return (later.taken_at - earlier.taken_at).total_seconds()
+
+
+def _less_forgotten(rejects: Rejects, snapshot: Snapshot) -> Rejects:
+    """Return *rejects* without what a server must have forgotten: by the state it is in, or since it was configured anew."""
+    for observation in snapshot:
+        status = observation.status
+        if status is None:
+            continue
+        if status.state in FORGETS_IN:
+            rejects = rejects.forgotten(observation.server, snapshot.taken_at)
+        elif status.reload is not None:
+            # Whole seconds, so that nothing is forgotten too early.
+            configured = observation.at - timedelta(seconds=status.reload + 2.0)
+            rejects = rejects.forgotten(observation.server, configured)
+    return rejects
+
+
+def _traffic(observation: Observation) -> Traffic | None:
+    """Return a server's counters, unless they must stand still: it is silent or switched off."""
+    status = observation.status
+    return None if status is None or status.switched_off else observation.facts.traffic
 
 
 def _with_spell(spells: tuple[Spell, ...], observation: Observation, snapshot: Snapshot) -> tuple[Spell, ...]:

@@ -56,3 +56,7 @@ class Policy:
     """Whether the pause in which nobody is served after a standby's sync is ended as soon as the standby is ready."""
     watch_leases: float = 60.0
     """Between two cheap looks at the lease counts."""
+    prevent: bool = False
+    """Whether a server is made to forget its rejected clients before their number terminates the pair."""
+    prevent_every: float = 6 * 3600.0
+    """Between two of those: one that must be done more often hides a cause that is to be removed."""

@@ -26,6 +26,7 @@ from keawatch.core.plan import (
     serves,
     state,
 )
+from keawatch.core.prevention import prevent
 from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
 from keawatch.core.refill import refill
 from keawatch.core.rejoin import DATABASE, dark_between
@@ -141,4 +142,6 @@ REMEDIES: Mapping[Code, Remedy] = {
     Code.OK: upkeep,
     Code.ADDRESS_TWICE: upkeep,
     Code.BACKUP_BEHIND: refill,
+    Code.REJECTS_NEAR_LIMIT: prevent,
+    Code.CONFLICTS_BUSY: upkeep,
 }

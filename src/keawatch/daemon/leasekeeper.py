@@ -41,6 +41,9 @@ UPKEEP_PATIENCE = timedelta(minutes=15)
 
 MOST_RIVALS = 1000
 
+MOST_LOOKS = 20
+"""Rejected clients that are asked after in one round: a lease each."""
+
 Counts = Mapping[str, Mapping[int, int] | None]
 
 
@@ -60,6 +63,7 @@ class LeaseKeeper:
     """How far a comparison under way is."""
     _comparing: asyncio.Task[Comparison] | None = None
     _counting: asyncio.Task[Counts] | None = None
+    _asking: asyncio.Task[Mapping[tuple[str, str, str | None], datetime | None]] | None = None
     _count_at: datetime | None = None
     _compare_at: datetime | None = None
     _apart: dict[int, int] = field(default_factory=dict)
@@ -84,6 +88,7 @@ class LeaseKeeper:
         self._busy = busy
         history = self._collect(history)
         history = self._minded(history)
+        history = self._ask_after(history)
         self.work.history = history
         if busy or not history.snapshots:
             return history
@@ -115,7 +120,7 @@ class LeaseKeeper:
 
     async def aclose(self) -> None:
         """Drop what is under way: it only reads."""
-        tasks = [task for task in (self._comparing, self._counting) if task]
+        tasks = [task for task in (self._comparing, self._counting, self._asking) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -181,6 +186,27 @@ class LeaseKeeper:
         if rivals != history.rivals:
             self._set("rivals", {"rivals": rivals})
         return rivals
+
+    # --- rejected clients
+
+    def _ask_after(self, history: History) -> History:
+        """Take what was found of rejected clients, and ask the partner after those of whom it is due: nobody tells that one got through."""
+        task = self._asking
+        if task and not task.done():
+            return history
+        if task:
+            self._asking = None
+            found = {} if task.exception() else task.result()
+            rejects = history.rejects
+            for key, lease_at in found.items():
+                rejects = rejects.looked(key, lease_at)
+            history = replace(history, rejects=rejects)
+        due = history.rejects.to_look_at(history.now)[:MOST_LOOKS] if history.snapshots else ()
+        if due and history.newest.both_answered:
+            self._asking = asyncio.create_task(
+                self.work.lease_times(due), name=f"ask after clients of {self.work.pair}"
+            )
+        return history
 
     # --- the cheap look
 

@@ -8,9 +8,10 @@ outcome are those of every other plan; the performer alone calls it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from keawatch.core.comparison import Comparison, Fate
 from keawatch.core.facts import facts_of
 from keawatch.core.model import HaState, History, Mode
 from keawatch.core.policy import Policy
+from keawatch.core.rejects import Rejected
 from keawatch.core.testimony import Testimony, testimony
 from keawatch.daemon.clock import Clock, now
 from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
-from keawatch.leases.lease import address_of, client_of, key_of, same_client
-from keawatch.leases.pages import LIMIT
+from keawatch.leases.lease import address_of, client_of, key_of, moment, same_client
+from keawatch.leases.pages import LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
 from keawatch.leases.verdict import Judge, Sides
@@ -173,6 +175,21 @@ class LeaseWork:
             for server, count in zip(sides, counted, strict=True)
         }
 
+    async def lease_times(self, clients: Sequence[Rejected]) -> dict[tuple[str, str, str | None], datetime | None]:
+        """
+        Return since when the partner of each rejected client's server has that very client's lease; None where it has not.
+
+        A page of one lease is asked for each, which every address of a server takes. Raises no KeaError.
+        """
+        by_name = {server.name: server for server in self.servers}
+        found: dict[tuple[str, str, str | None], datetime | None] = {}
+        for client in clients:
+            partner = next(server for name, server in by_name.items() if name != client.server)
+            found[client.key] = None
+            with suppress(KeaError):
+                found[client.key] = await _lease_time(partner, client)
+        return found
+
     def _judge(self) -> Judge:
         """Return who judges, by what is known now of roles, mode and of who served when."""
         facts = facts_of(self.history, self.policy)
@@ -205,6 +222,19 @@ class Subordinate(Testimony):
     def fate(self, authority: str, other: str, cltt: float) -> Fate:  # noqa: ARG002 - as every testimony is asked
         """Return that the lease is to be deleted."""
         return Fate.DELETE
+
+
+async def _lease_time(partner: KeaServer, client: Rejected) -> datetime | None:
+    """Return when *partner*'s record of the client's address was last renewed, if it is that client's; raises KeaError."""
+    family = partner.who.family
+    key = key_of({"ip-address": client.address}, family)
+    record = (await records_at(partner, family, [(key, 0)])).get(key)
+    if record is None or client.client not in {record.get("duid"), record.get("hw-address")}:
+        return None
+    told = record.get("client-id")
+    if "duid" not in record and client.client_id is not None and told is not None and told != client.client_id:
+        return None
+    return moment(int(record["cltt"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,13 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from keawatch import __version__
 from keawatch.core.codes import Code, Severity
 from keawatch.core.comparison import Comparison, Kind
-from keawatch.core.facts import role_of
+from keawatch.core.conflicts import nearness
+from keawatch.core.facts import facts_of, role_of
 from keawatch.core.model import HaConfig, HaState, Mode, NoAnswer, Observation, PartnerView, Role, Silence
 from keawatch.core.plan import Command, Step
+from keawatch.core.rejects import Forecast, Why
 from keawatch.core.remedies import REMEDIES
+from keawatch.core.traffic import Traffic
 from keawatch.daemon.loop import PairView, Watcher
 from keawatch.daemon.performer import PlanOutcome, StepReport
 from keawatch.daemon.shown import attempt_under_way, clock_skew, pause_in_force
@@ -438,6 +441,34 @@ def _scopes_of(config: HaConfig) -> set[str]:
     return {peer.name for peer in config.peers if peer.role in owners}
 
 
+def _conflicts(view: PairView, seen: Observation) -> Iterable[Sample]:
+    """Return the conflicts of each kind that the logs told of, zeros included, where a log is read."""
+    if not view.history.log_sources:
+        return ()
+    seen_of = {tally.why: tally.conflicts for tally in view.history.rejects.tallies if tally.server == seen.server}
+    return [((why.value,), float(seen_of.get(why, 0))) for why in Why]
+
+
+def _nearness(value: Callable[[Forecast], float | None]) -> OfServer:
+    """Return a reader of one number in how near a server is to its limit, where a log is read."""
+
+    def read(view: PairView, seen: Observation) -> Iterable[Sample]:
+        if not any(source.up for source in view.history.log_sources):
+            return ()
+        return _just(value(nearness(facts_of(view.history, view.policy), seen)))
+
+    return read
+
+
+def _traffic(value: Callable[[Traffic], float]) -> OfServer:
+    """Return a reader of one packet counter, where Kea tells it."""
+    return lambda _, seen: _just(value(seen.facts.traffic) if seen.facts.traffic else None)
+
+
+def _unanswered(view: PairView, seen: Observation) -> Iterable[Sample]:
+    return _just(next((float(one.unanswered) for one in view.history.answering if one.server == seen.server), None))
+
+
 def _clock_skew(view: PairView, seen: Observation) -> Iterable[Sample]:
     ours = clock_skew(view.snapshot, seen.server)
     if ours is not None:
@@ -535,6 +566,43 @@ SERVER_GAUGES: tuple[tuple[str, str, Labels, OfServer], ...] = (
         (),
         _status(lambda seen: seen.status.unsent_updates if seen.status else None),
     ),
+    (
+        "keawatch_lease_update_conflicts_total",
+        "Lease updates of this server that its partner refused as conflicts, by the logs.",
+        ("kind",),
+        _conflicts,
+    ),
+    (
+        "keawatch_rejected_clients",
+        "Clients that count towards max-rejected-lease-updates, by the logs.",
+        (),
+        _nearness(lambda near: float(near.count)),
+    ),
+    (
+        "keawatch_rejected_clients_limit",
+        "max-rejected-lease-updates, at which HA is terminated.",
+        (),
+        _nearness(lambda near: None if near.limit is None else float(near.limit)),
+    ),
+    (
+        "keawatch_rejected_clients_full_timestamp_seconds",
+        "When the limit is reached at the present rate; none when it is not within a day.",
+        (),
+        _nearness(lambda near: near.full_at.timestamp() if near.full_at else None),
+    ),
+    (
+        "keawatch_dhcp_requests",
+        "Requests for a lease that the server has read since it was started.",
+        (),
+        _traffic(lambda traffic: float(traffic.requests)),
+    ),
+    (
+        "keawatch_dhcp_answers",
+        "Acknowledgements and refusals that the server has sent since it was started.",
+        (),
+        _traffic(lambda traffic: float(traffic.answers)),
+    ),
+    ("keawatch_dhcp_unanswered_requests", "Requests read since the last answer was sent.", (), _unanswered),
     ("keawatch_clock_skew_seconds", "The server's clock minus its partner's.", ("source",), _clock_skew),
     (
         "keawatch_leases",

@@ -23,6 +23,9 @@ log = structlog.get_logger("keawatch")
 FACTS_EVERY = 60.0
 """Seconds between two readings of what changes seldom."""
 
+TRAFFIC_EVERY = 5.0
+"""Seconds between two readings of the packet counters: a handful of commands that Kea answers at once."""
+
 
 class Watched(Protocol):
     """What the poller needs of a server (``kea.client.KeaServer``)."""
@@ -39,6 +42,9 @@ class Watched(Protocol):
 
     async def refresh_facts(self, deadline: float = ...) -> None:
         """Read what changes seldom; never raises."""
+
+    async def refresh_traffic(self, deadline: float = ...) -> None:
+        """Read the packet counters; never raises."""
 
 
 @dataclass(slots=True)
@@ -64,6 +70,8 @@ class Poller:
         self._open: dict[str, _Open] = {}
         self._facts: dict[str, asyncio.Task[None]] = {}
         self._facts_at: dict[str, datetime] = {}
+        self._traffic: dict[str, asyncio.Task[None]] = {}
+        self._traffic_at: dict[str, datetime] = {}
 
     async def poll(self) -> Snapshot:
         """Return both servers as of now, within *patience* seconds; whoever asks meanwhile waits, and looks anew."""
@@ -79,6 +87,7 @@ class Poller:
         first, second = (self._answer(server) for server in self._servers)
         snapshot = Snapshot(self._clock(), first, second)
         self._refresh_facts(snapshot)
+        self._refresh_traffic(snapshot)
         return snapshot
 
     async def first_facts(self, *, within: float) -> None:
@@ -88,7 +97,7 @@ class Poller:
 
     async def aclose(self) -> None:
         """Drop every question that is still out."""
-        tasks = [*(question.task for question in self._open.values()), *self._facts.values()]
+        tasks = [*(question.task for question in self._open.values()), *self._facts.values(), *self._traffic.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -113,6 +122,18 @@ class Poller:
                 task = asyncio.create_task(server.refresh_facts(), name=f"facts {server.name}")
                 task.add_done_callback(_tell_error)
                 self._facts[server.name] = task
+
+    def _refresh_traffic(self, snapshot: Snapshot) -> None:
+        """Read the packet counters again in the background, of a server that answers."""
+        for server in self._servers:
+            running, at = self._traffic.get(server.name), self._traffic_at.get(server.name)
+            if snapshot.of(server.name).status is None or (running and not running.done()):
+                continue
+            if at is None or (self._clock() - at).total_seconds() >= TRAFFIC_EVERY:
+                self._traffic_at[server.name] = self._clock()
+                task = asyncio.create_task(server.refresh_traffic(), name=f"traffic {server.name}")
+                task.add_done_callback(_tell_error)
+                self._traffic[server.name] = task
 
 
 def _tell_error(task: asyncio.Task[None]) -> None:

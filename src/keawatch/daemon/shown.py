@@ -6,6 +6,7 @@ Pure: the API, the command line and the status page show the same values, and so
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 from keawatch.core.backups import unwatched
 from keawatch.core.codes import Diagnosis
 from keawatch.core.comparison import Comparison, Fate, Kind
+from keawatch.core.conflicts import counted, nearness
 from keawatch.core.decision import Decision
 from keawatch.core.facts import facts_of, role_of
 from keawatch.core.model import Attempt, BackupServer, Observation, Pause, ServerStatus, Silence, Snapshot
 from keawatch.core.plan import Plan
+from keawatch.core.rejects import by_subnet, top
 from keawatch.core.watchful import comparison_wanted
 from keawatch.daemon.journal import Entry
 from keawatch.daemon.jsonable import jsonable
@@ -52,7 +55,7 @@ def pair(view: PairView) -> Json:
         "trouble": view.trouble,
         "leases": _leases(view),
         "seen_at": jsonable(view.snapshot.taken_at),
-        "servers": [_server(view.snapshot, observation) for observation in view.snapshot],
+        "servers": [_server(view, observation) for observation in view.snapshot],
         "backups": _backups(view),
     }
 
@@ -226,7 +229,8 @@ def _diagnosis(diagnosis: Diagnosis) -> Json:
     return dict(jsonable(diagnosis))
 
 
-def _server(snapshot: Snapshot, seen: Observation) -> Json:
+def _server(view: PairView, seen: Observation) -> Json:
+    snapshot = view.snapshot
     role = role_of(seen, snapshot.partner_of(seen.server))
     return {
         "name": seen.server,
@@ -240,7 +244,35 @@ def _server(snapshot: Snapshot, seen: Observation) -> Json:
         "scopes": list(seen.scopes),
         "dhcp": _dhcp(seen),
         "addresses": list(seen.facts.addresses),
+        "rejected": _rejected(view, seen),
         "note": seen.answer.note if isinstance(seen.answer, ServerStatus) else seen.answer.detail or None,
+    }
+
+
+def _rejected(view: PairView, seen: Observation) -> Json | None:
+    """Return how many clients this server counts as rejected, and of what limit; None where neither log is read."""
+    if not any(source.up for source in view.history.log_sources):
+        return None
+    facts = facts_of(view.history, view.policy)
+    near, clients = nearness(facts, seen), counted(facts, seen)
+    return {
+        "clients": near.count,
+        "sure": near.sure,
+        "limit": near.limit,
+        "per_minute": None if near.per_minute is None else round(near.per_minute, 3),
+        "full_at": jsonable(near.full_at),
+        "causes": dict(Counter(client.why.value for client in clients)),
+        "by_subnet": dict(by_subnet(clients)),
+        "top": [
+            {
+                "client": client.client,
+                "address": client.address,
+                "cause": client.why.value,
+                "times": client.times,
+                "last_at": jsonable(client.last_at),
+            }
+            for client in top(clients)
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from keawatch.core.model import Answer, HaConfig, NoAnswer, Observation, ServerFacts, ServerStatus, Silence
+from keawatch.core.traffic import Traffic
 from keawatch.errors import (
     KeaAuthenticationError,
     KeaCommandError,
@@ -32,6 +33,7 @@ from keawatch.kea.status import (
     read_lease_statistics,
     read_lease_table,
     read_leases_by_subnet,
+    read_statistic,
     read_status,
 )
 from keawatch.kea.transport import Transport
@@ -50,6 +52,20 @@ _JITTER = 1.5
 """Seconds by which a moment may seem to move because Kea counts ``uptime`` and ``reload`` in whole ones."""
 
 _UNKNOWN = (KeaTimeoutError, KeaOutcomeUnknownError)
+
+_COUNTERS: Mapping[int, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
+    4: ("pkt4-received", ("pkt4-request-received",), "pkt4-receive-drop", ("pkt4-ack-sent", "pkt4-nak-sent")),
+    6: (
+        "pkt6-received",
+        ("pkt6-request-received", "pkt6-renew-received", "pkt6-rebind-received"),
+        "pkt6-receive-drop",
+        ("pkt6-reply-sent",),
+    ),
+}
+"""
+Packets, requests, those dropped unread, answers. A request for another server's offer is counted and then dropped (dhcp4_srv.cc,
+acceptServerId); what HA leaves to the partner is dropped before it is counted as a request (buffer4_receive).
+"""
 
 _RECONFIGURES = frozenset({"config-set", "config-reload"})
 
@@ -184,6 +200,26 @@ class KeaServer:
             commands=frozenset[str]().union(*(place.commands for place in self._places)),
             addresses=tuple(place.describe() for place in self._places),
         )
+
+    async def refresh_traffic(self, deadline: float = 4.0) -> None:
+        """Read the packet counters again; without ``statistic-get`` there are none. Raises no KeaError."""
+        until, at = _monotonic() + deadline, self._clock()
+        traffic = None
+        with contextlib.suppress(KeaError, TimeoutError):
+            async with asyncio.timeout(deadline):
+                if self._accepts("statistic-get"):
+                    traffic = await self._traffic(at, until)
+        self.facts = replace(self.facts, traffic=traffic)
+
+    async def _traffic(self, at: datetime, until: float) -> Traffic:
+        received, asked, foreign, answered = _COUNTERS[self.who.family]
+        values = {name: await self._statistic(name, until) for name in (received, *asked, foreign, *answered)}
+        requests = sum(values[name] for name in asked) - values[foreign]
+        return Traffic(at, values[received], requests, sum(values[name] for name in answered))
+
+    async def _statistic(self, name: str, until: float) -> int:
+        reply = await self.read("statistic-get", {"name": name}, deadline=until - _monotonic())
+        return read_statistic(reply.arguments, name)
 
     async def _refresh_config(self, until: float) -> None:
         version = next((place.found.version for place in self._places if place.found and place.found.version), None)

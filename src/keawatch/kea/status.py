@@ -155,6 +155,12 @@ def _cell(row: list[Any], place: int) -> int:
     return value if isinstance(value, int) else 0
 
 
+def read_statistic(arguments: Any, name: str) -> int:
+    """Return the newest value of one statistic, from the arguments of ``statistic-get``; 0 for one that was never counted."""
+    samples = arguments.get(name) if isinstance(arguments, dict) else None
+    return samples[0][0] if isinstance(samples, list) and samples and _is_sample(samples[0]) else 0
+
+
 def read_lease_statistics(arguments: Any) -> int | None:
     """Return the assigned leases of all subnets, from the arguments of ``statistic-get-all``; None when none are there."""
     if not isinstance(arguments, dict):

@@ -1,0 +1,151 @@
+"""
+Storms of refused lease updates on real Kea: what keawatch counts is what Kea counts, and it is said before the pair terminates.
+"""
+
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keawatch.core.logged import Logged, LogKind
+from keawatch.core.rejects import Rejects, forecast
+from tests.kea_pair.lab import NARROW4, NARROW6, Lab, LabError, Pair, PairSpec, side_by_side
+from tests.kea_pair.watching import Keawatch, Wish
+from tests.kea_pair.whole import WHOLE
+
+pytestmark = [pytest.mark.kea, pytest.mark.usefixtures("possible")]
+
+EVERY_CLIENT = 100000
+LOG_PLACE = "log/kea-dhcp4.log"
+CARDS = 2 if WHOLE else 4
+"""Of each client: with two, conflicts come one at a time, hence evenly; with more they come sooner."""
+
+
+def begin_storm(
+    lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int = EVERY_CLIENT
+) -> subprocess.Popen[str]:
+    """Begin a storm of so many conflicts at most."""
+    place = str(pair.primary.home / LOG_PLACE)
+    arguments = ["eth0", place, str(conflicts), str(per_second), str(clients), str(CARDS)]
+    return lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments])
+
+
+def storm(lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int = EVERY_CLIENT) -> None:
+    """Storm to the end."""
+    if begin_storm(lab, pair, conflicts, per_second, clients).wait(120):
+        raise LabError("the storm did not come to its end")
+
+
+# --- the count
+
+
+_LINE = re.compile(r"(?P<at>\S+ \S+) \w+ +\[[^]]*\] (?P<kind>HA_\w+) (?P<said>.*)")
+_CLIENT = re.compile(r"\[hwtype=1 (?P<card>\S+)\], cid=\[(?P<identifier>\S+)\]")
+
+
+def events_of(log: Path) -> list[Logged]:
+    """Return the conflicts of a sender's log, and its termination."""
+    found = []
+    for line in log.read_text().splitlines():
+        told = _LINE.match(line)
+        if told and told["kind"] == LogKind.HA_LEASE_UPDATE_CONFLICT:
+            client = _CLIENT.search(line)
+            assert client, line
+            event = Logged(
+                _time(told["at"]), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client["card"], reason=told["said"]
+            )
+            found.append(
+                Logged(event.at, "a", event.kind, client["card"], reason=told["said"], client_id=client["identifier"])
+            )
+        elif told and told["kind"] == LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION:
+            found.append(Logged(_time(told["at"]), "a", LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION))
+            break
+    return found
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+
+
+LIMITS = {10: 0.5, 50: 2.0} if WHOLE else {10: 2.0, 50: 10.0}
+"""Kea's limit, and conflicts a second."""
+
+
+def terminate(lab: Lab, limit: int) -> list[Logged]:
+    """Storm a pair until Kea gives up, and return what its log said of that."""
+    pair = lab.pair(PairSpec(version="2.6", max_rejected_lease_updates=limit))
+    pair.start()
+    pair.wait_normal(30)
+    begin_storm(lab, pair, 2 * limit, LIMITS[limit])
+    pair.wait_states("terminated", "terminated", 120)
+    return events_of(pair.primary.home / LOG_PLACE)
+
+
+def test_the_count_is_full_when_kea_terminates() -> None:
+    for limit, events in side_by_side(terminate, tuple(LIMITS)).items():
+        *conflicts, end = events
+        assert end.kind is LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION
+        clients = Rejects().heard(conflicts, {"a": "b"}).counted("a", end.at)
+        assert limit <= len(clients) <= 1.2 * limit
+        assert {client.why.value for client in clients} == {"busy"}
+        _judge_forecast(limit, conflicts, end)
+
+
+def _judge_forecast(limit: int, conflicts: list[Logged], end: Logged) -> None:
+    """See whether the end could be told when three fifths were there: how evenly a storm comes is the machine's affair."""
+    half = conflicts[: 3 * limit // 5]
+    clients = Rejects().heard(half, {"a": "b"}).counted("a", half[-1].at)
+    full_at = forecast(clients, "a", limit, half[-1].at).full_at
+    assert full_at is not None
+    off, whole = abs((full_at - end.at).total_seconds()), (end.at - conflicts[0].at).total_seconds()
+    print(f"limit {limit}: told {off:.2f} s off the end of a storm of {whole:.2f} s")
+    if WHOLE:
+        assert off <= 0.2 * whole
+
+
+@pytest.mark.parametrize("threads", [1, 4] if WHOLE else [1])
+def test_one_listener_thread_ends_the_busy_conflicts(lab: Lab, threads: int) -> None:
+    pair = lab.pair(PairSpec(version="2.6", max_rejected_lease_updates=0, http_listener_threads=threads))
+    pair.start()
+    pair.wait_normal(30)
+    storm(lab, pair, 1000, 1000.0, clients=1000 if WHOLE else 150)
+    refused = events_of(pair.primary.home / LOG_PLACE)
+    print(f"{threads} listener threads: {len(refused)} conflicts")
+    assert bool(refused) == (threads > 1)
+
+
+# --- subnets that differ
+
+
+def differ(lab: Lab, service: int) -> tuple[dict[str, Any], dict[str, Any], Pair]:
+    """Let a standby have a narrower subnet; return what status says before a client has asked, and once some have."""
+    narrow = NARROW4 if service == 4 else NARROW6
+    pair = lab.pair(PairSpec(version="2.6", service=service, standby_subnets=(narrow,), max_rejected_lease_updates=0))
+    pair.start()
+    pair.wait_normal(30)
+    watch = Keawatch(lab, pair, Wish())
+    watch.start()
+    before = watch.wait_for("CONFLICTS_SUBNET", 40)
+    clients = pair.clients()
+    clients.start(10, clients=1000)
+    after = watch.wait_for_all({"CONFLICTS_SUBNET", "NO_ACKS"}, 90)
+    clients.stop()
+    watch.stop()
+    return before, after, pair
+
+
+def test_subnets_that_differ_are_named_before_anything_terminates_and_seen_by_clients_without_an_answer() -> None:
+    for service, (before, after, pair) in side_by_side(differ, (4, 6)).items():
+        ours, theirs = (pair.spec.subnets_of(node.name)[0].prefix for node in pair.nodes)
+        assert ours in before["diagnosis"]["sentence"]
+        assert theirs in before["diagnosis"]["sentence"]
+        assert before["plan"] is None
+        states = [server["state"] for server in after["servers"]]
+        assert states == ["hot-standby", "hot-standby"], service
+        found = {one["code"]: one for one in (after["diagnosis"], *after["also"])}
+        assert found["NO_ACKS"]["severity"] == "critical"
+        assert theirs in found["NO_ACKS"]["sentence"]
