@@ -90,7 +90,7 @@ class Theatre:
         except Exception as error:  # noqa: BLE001 - whatever went wrong with one play, the others go on
             with self.lock, alone_with_results():
                 self.read()
-                self.errors[str(case)] = f"{type(error).__name__}: {error}"
+                self.errors[str(case)] = type(error).__name__
                 self.write()
                 print(f"{time.strftime('%H:%M:%S')} {case}: {error!r}", flush=True)
             return

@@ -3,6 +3,7 @@ Plays one fault on one pair and judges what came of it: by the clients, by the l
 """
 
 import datetime as dt
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -123,7 +124,7 @@ def _settle(stage: Stage, ended: float) -> float | None:
 def under_way(stage: Stage) -> bool:
     try:
         pair = stage.watch.status()
-    except (LabError, KeyError):
+    except (LabError, KeyError, subprocess.TimeoutExpired):
         return False
     return bool(pair["plan"] and pair["plan"]["under_way"]) or bool(pair["leases"]["comparing"])
 

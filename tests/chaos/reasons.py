@@ -37,7 +37,8 @@ SAYS = {
         "keawatch tells that both serve and touches neither, since stopping one is a person's choice. When both are at work "
         "again it makes what Kea's sync left apart alike by the primary's word, and names for each address that both gave away "
         "who keeps it; those leases of the others that are lost for that reason are no wrong action here, since no server can "
-        "keep both. Where more than reconcile_cap (5 %) would be overwritten it stops and says so, as with 3.0."
+        "keep both. What both gave away after keawatch's last look during the split Kea's own sync may settle without a trace (2.6: 23 "
+        "leases in the play shown, none in the one with Kea alone). Where more than reconcile_cap (5 %) would be overwritten it stops and says so, as with 3.0."
     ),
     "one-way": (
         "keawatch tells who can't reach whom. Kea itself is at odds here: a primary whose updates fail waits for its partner, "
@@ -117,12 +118,14 @@ SAYS = {
         "does not stop a primary to let the standby take over."
     ),
     "standby-disk-full": (
-        "The standby can't store what it is told, so the primary's updates fail and clients wait. keawatch tells that updates fail and, "
-        "when there is room again, writes the standby what it lacks."
+        "The standby can't store what it is told, so the primary's updates fail and clients wait. Kea 2.6 goes on, and when there is room "
+        "again keawatch writes the standby what it lacks. Kea 3.0 ends at the first lease that it can't store; nobody started "
+        "it again here, and keawatch says PARTNER_DOWN."
     ),
     "primary-disk-full": (
-        "Kea answers no client whose lease it can't store, its HA state stays hot-standby, and no reply to keawatch shows it: "
-        "keawatch said OK while nobody was served. Only Kea's log has it."
+        "Kea 2.6 answers no client whose lease it can't store, its HA state stays hot-standby, and no reply to keawatch shows it: "
+        "keawatch said OK while nobody was served. Only Kea's log has it. Kea 3.0 ends at the first such lease, and the standby "
+        "takes over; nobody started it again here."
     ),
     "keawatch-frozen": (
         "Stopped in the middle of a plan, keawatch leaves a primary that serves and a standby that is on its way; it goes on when it runs "
@@ -151,6 +154,7 @@ SAYS = {
     ),
     "mixed": (
         "The same as with two servers of one version, but for Kea 2.2 as the standby of a newer primary: its sync leaves that primary "
-        "switched off by origin 2000 until a timer of 60 s has run out, which keawatch ends."
+        "switched off by origin 2000 until a timer of 60 s has run out, which keawatch ends. With Kea alone that play could not begin: "
+        "half a minute after the first start nobody was served."
     ),
 }

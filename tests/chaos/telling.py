@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
+from keawatch import __version__
 from tests.chaos.play import Played
 from tests.chaos.reasons import SAYS
 from tests.chaos.scenes import SCENES, Scene
@@ -23,22 +24,24 @@ HEAD = (
 )
 
 OPENING = f"""
-Measured on {{date}} with Kea {{kea}} and keawatch {{keawatch}}, DHCPv4, by `make faults`. Each fault was played twice on a fresh
-pair of real servers in network namespaces: once with keawatch in `observe`, which changes nothing, so that Kea is alone, and
-once with `auto`. The raw results are in [faults.json](faults.json).
+Measured on {{date}} with Kea {{kea}} and keawatch {{keawatch}}, DHCPv4 where nothing else is said, by `make faults`. Each fault was
+played twice on a fresh pair of real servers in network namespaces: once with keawatch in `observe`, which changes nothing, so
+that Kea is alone, and once with `auto`. The raw results, each with the commit that was played, are in [faults.json](faults.json).
+What was not played says so.
 
 {RATE} exchanges a second from {CLIENTS} clients all through; heartbeat-delay {HEARTBEAT:g} s, max-response-delay
 {MAX_RESPONSE:g} s (8 s where the link is cut). keawatch: interval 1 s, confirm_for 2 s, grace 4 s, cooldown 5 s, the rest as
 delivered. These are shorter than the defaults, so what lasts a heartbeat here lasts 10 s there. Each figure is of a single
-play, two at a time on two cores; a pause that depends on when a heartbeat falls differs by up to a heartbeat from one play to
-the next.
+play, a few at a time on two cores that did other work as well; a pause that depends on when a heartbeat falls differs by up to a
+heartbeat from one play to the next.
 
 **Redundant after**: seconds from when the cause was gone until both servers were at work with DHCP on, and stayed so; seen at
 the servers five times a second, not asked of keawatch. **Exchanges lost**: begun by perfdhcp and not ended in an ACK, and in brackets how long no ACK came, from 1 s
-before the fault to the end. **Leases lost**: clients whose last ACK, read off the wire, is on neither server at the end.
+before the fault to the end. **Leases lost**: clients whose last ACK, read off the wire, is on neither server at the end; in brackets, how many of them because
+a server has their address for another client.
 **Leases that differ**: addresses at which the two databases are not alike at the end, counted by a judge that is not keawatch.
 **Wrong actions**: a plan in which clients waited over 1 s longer than it announced, a worse end than with Kea alone, or an `OK`
-that was not so.
+that was not so. Leases that two clients had and of which keawatch tells who keeps them are not counted there.
 
 {{watched}} plays with keawatch, {{faulty}} of them with something in the column of wrong actions:
 """
@@ -58,7 +61,7 @@ def _opening(results: Results, about: Mapping[str, Any]) -> str:
     figures = {
         "date": about["date"],
         "kea": versions,
-        "keawatch": ", ".join(sorted({played.by for played in results.values()})),
+        "keawatch": _builds(results),
         "watched": len(watched),
         "faulty": len(faulty),
     }
@@ -66,6 +69,14 @@ def _opening(results: Results, about: Mapping[str, Any]) -> str:
     return (
         "# Faults\n\n" + "\n\n".join(paragraphs) + "\n\n" + "".join(_complaint(results, played) for played in watched)
     )
+
+
+def _builds(results: Results) -> str:
+    """Return the commits of keawatch that were played, in the order of the plays."""
+    commits = dict.fromkeys(
+        played.by.removesuffix("-dirty)").rstrip(")").partition("(")[2] for played in results.values()
+    )
+    return f"{__version__} (commits {', '.join(commits)})"
 
 
 def _complaint(results: Results, played: Played) -> str:
@@ -99,7 +110,7 @@ def _row(scene: Scene, column: Column, results: Results, errors: Mapping[str, st
         _end(watched),
         _two(alone, watched, _after),
         _two(alone, watched, _exchanges),
-        _two(alone, watched, lambda played: str(played.lost)),
+        _two(alone, watched, lambda played: f"{played.lost} ({played.taken})" if played.taken else str(played.lost)),
         _two(alone, watched, lambda played: "?" if played.apart is None else str(played.apart)),
         ("; ".join(wrong(alone, watched)) or "none") if watched else "not measured",
         _plans(watched),
