@@ -24,10 +24,11 @@ from tests.kea_pair.databases import (
 from tests.kea_pair.lab import Exchanges, Lab, Pair, PairSpec, Subnet, side_by_side
 from tests.kea_pair.watching import Keawatch
 from tests.kea_pair.watching import Wish as Told
-from tests.kea_pair.whole import CROSSED, STRAIGHT, Case, named, turn
+from tests.kea_pair.whole import CROSSED, STRAIGHT, WHOLE, Case, named, turn
 
 LATE_CASES = turn(CROSSED)
-SPLIT_CASES = turn(STRAIGHT)
+# In DHCPv6 how many addresses two clients get rests on how fast the small pools fill, hence on the machine.
+SPLIT_CASES = [case for case in turn(STRAIGHT) if WHOLE or case[1] == 4]
 LATE = 1000
 FOUND_WITHIN = 90.0
 RATE = 50

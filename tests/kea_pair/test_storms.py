@@ -71,7 +71,7 @@ def _time(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
 
 
-LIMITS = {10: 0.5, 50: 2.0} if WHOLE else {10: 2.0, 50: 10.0}
+LIMITS = {10: 0.5, 50: 2.0} if WHOLE else {10: 2.0}
 """Kea's limit, and conflicts a second."""
 
 
