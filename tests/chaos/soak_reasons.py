@@ -33,6 +33,9 @@ as long as it lasts (fault 101): keawatch said PEER_LINK_BROKEN there, and names
 again). A clock that was set back by 90 s makes Kea's own timers late by as much, which is where the longest waits come from.
 """
 
+EXPLAINED_SEEDS = "2026 and 2027"
+"""Of which run the following is said."""
+
 EXPLAINED: dict[int, str] = {
     14: (
         "Kea fell back into maintenance: the server that was told to end it heard in a heartbeat that its partner was still in "

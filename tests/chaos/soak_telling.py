@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from tests.chaos.soak_reasons import EXPLAINED, OPENING, SAYS
+from tests.chaos.soak_reasons import EXPLAINED, EXPLAINED_SEEDS, OPENING, SAYS
 
 Row = Mapping[str, Any]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -25,17 +25,18 @@ HEAD = (
 
 def document(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Return the whole document."""
+    known = about.get("seeds") == EXPLAINED_SEEDS  # What is explained is explained of that run alone.
     return "\n".join(
         [
             "# Soak",
             "",
-            *_paragraphs(OPENING.format(**about, **_figures(rows))),
+            *_paragraphs(OPENING.format(**{"broken": "", **about, **_figures(rows)})),
             *_table("Fault", rows, "fault"),
             *_table("Pair", rows, "pair"),
             "## What was not as it should be",
             "",
-            *_paragraphs(SAYS.format(**_figures(rows))),
-            *_bad(rows),
+            *(_paragraphs(SAYS.format(**_figures(rows))) if known else []),
+            *_bad(rows, EXPLAINED if known else {}),
         ]
     )
 
@@ -114,13 +115,15 @@ def _line(name: str, rows: Sequence[Row]) -> str:
     return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
-def _bad(rows: Iterable[Row]) -> list[str]:
+def _bad(rows: Iterable[Row], why: Mapping[int, str]) -> list[str]:
     return [
-        fill(_complaint(row), WIDTH, subsequent_indent="  ", break_long_words=False) for row in rows if is_bad(row)
+        fill(_complaint(row, why.get(row["number"], "")), WIDTH, subsequent_indent="  ", break_long_words=False)
+        for row in rows
+        if is_bad(row)
     ] + [""]
 
 
-def _complaint(row: Row) -> str:
+def _complaint(row: Row, explained: str) -> str:
     said = [*row["wrong"]]
     if not row["redundant"]:
         said.append(f"not redundant within the time: {' / '.join(row['states'])}")
@@ -130,7 +133,6 @@ def _complaint(row: Row) -> str:
         said.append(f"{lost} leases lost")
     if apart := _apart(row):
         said.append(f"{apart} leases differed at the end")
-    explained = EXPLAINED.get(row["number"], "")
     held = f", held back by {', '.join(dict.fromkeys(row['withheld']))}" if row["withheld"] else ""
     return (
         f"- {row['number']}, {row['fault']} ({row['how']}; Kea {row['pair']}): {'; '.join(said)}. keawatch said at the end "
