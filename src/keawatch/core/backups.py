@@ -14,16 +14,10 @@ from keawatch.core.divergence import differences_of, lines_of
 from keawatch.core.facts import Facts, facts_of, says
 from keawatch.core.model import NORMAL_STATES, BackupServer, History, Role
 from keawatch.core.policy import Policy
-from keawatch.core.watchful import ROUNDING, comparison_wanted
+from keawatch.core.watchful import comparison_wanted, counts_call, started_within, unsettled
 
 PATIENCE = 60.0
 """Seconds a backup server may be silent before that is said: a restart takes less, and costs the clients nothing."""
-
-COUNTS = "the lease counts differ"
-COUNTS_AGAIN = 10
-"""How many cheap looks apart two comparisons for differing counts are: Kea's own counters drift after a sync."""
-
-UNSETTLED_EVERY = 60.0
 
 
 # --- who there is
@@ -123,8 +117,8 @@ def backup_due(backup: BackupServer, history: History, policy: Policy) -> str | 
     return (
         _came_back(backup, last)
         or _pair_changed(last, facts)
-        or _counts_apart(backup, last, facts)
-        or _unsettled(last, facts)
+        or (counts_call(last, backup.counts_apart, facts) if backup.counts_apart else None)
+        or unsettled(last, facts)
     )
 
 
@@ -143,11 +137,7 @@ def _pair_is_quiet(facts: Facts) -> bool:
 def _came_back(backup: BackupServer, last: Comparison) -> str | None:
     if backup.since > last.at:
         return f"{backup.server} came back at {backup.since:%H:%M:%S} UTC"
-    reload = backup.seen.status.reload if backup.seen.status else None
-    age = (backup.seen.at - last.at).total_seconds()
-    if reload is not None and reload + ROUNDING < age:
-        return f"{backup.server} was started or reconfigured {reload:.0f} s ago"
-    return None
+    return started_within(backup.seen, (backup.seen.at - last.at).total_seconds())
 
 
 def _pair_changed(last: Comparison, facts: Facts) -> str | None:
@@ -159,18 +149,3 @@ def _pair_changed(last: Comparison, facts: Facts) -> str | None:
         if attempt.ended_at and attempt.ended_at > last.at and attempt.result != "refused" and not own:
             return f"the plan {attempt.plan_id} has ended"
     return None
-
-
-def _counts_apart(backup: BackupServer, last: Comparison, facts: Facts) -> str | None:
-    if backup.counts_apart is None:
-        return None
-    again = COUNTS_AGAIN * facts.policy.watch_leases
-    if last.why.startswith(COUNTS) and (facts.history.now - last.at).total_seconds() < again:
-        return None
-    return f"{COUNTS}: {backup.counts_apart}"
-
-
-def _unsettled(last: Comparison, facts: Facts) -> str | None:
-    if last.settled or (facts.history.now - last.at).total_seconds() <= UNSETTLED_EVERY:
-        return None
-    return "some addresses changed too fast to be counted the last time"

@@ -310,12 +310,18 @@ _COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, can_step_
 
 
 def _aside(facts: Facts) -> tuple[Step, ...]:
-    a, b = facts.a, facts.b
-    still = (
-        state(a.server, HaState.TERMINATED),
-        serves(a.server),
-        state(b.server, HaState.TERMINATED, HaState.WAITING),
-    )
+    a = facts.a.server
+    rests = (state(facts.b.server, HaState.TERMINATED, HaState.WAITING),)
+    return step_aside(facts, still=(state(a, HaState.TERMINATED), serves(a), *rests), rests=rests)
+
+
+def step_aside(facts: Facts, *, still: tuple[Condition, ...], rests: tuple[Condition, ...]) -> tuple[Step, ...]:
+    """
+    Return the steps by which the standby's HA endpoint gets out of its partner's reach, after asking whether it would come back.
+
+    *still* must hold until it goes, and *rests* after it was asked.
+    """
+    b = facts.b
     back = Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
     return (
         Step(
@@ -323,7 +329,7 @@ def _aside(facts: Facts) -> tuple[Step, ...]:
             title=f"ask {b.server} whether it would accept the configuration in which it steps aside",
             order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
             before=(*still, clocks_agree(facts)),
-            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
+            after=rests,
             rest=True,
         ),
         Step(
@@ -331,7 +337,7 @@ def _aside(facts: Facts) -> tuple[Step, ...]:
             title=f"ask {b.server} whether it would take its present configuration back",
             order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.RECORDED),
             before=still,
-            after=(state(b.server, HaState.TERMINATED, HaState.WAITING),),
+            after=rests,
             rest=True,
         ),
         Step(
@@ -343,6 +349,17 @@ def _aside(facts: Facts) -> tuple[Step, ...]:
             deadline=15.0,
             compensation=back,
         ),
+    )
+
+
+def primary_serves(facts: Facts) -> Step:
+    """Return the step that sees whether the primary has taken all clients."""
+    a = facts.a.server
+    return Step(
+        key="primary-serves",
+        title=f"see that {a} is in partner-down and serves",
+        after=(state(a, HaState.PARTNER_DOWN), serves(a)),
+        deadline=2.0,
     )
 
 
@@ -392,12 +409,7 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             required=False,
         ),
         scopes_step(facts, "primary-scopes"),
-        Step(
-            key="primary-serves",
-            title=f"see that {a.server} is in partner-down and serves",
-            after=(state(a.server, HaState.PARTNER_DOWN), serves(a.server)),
-            deadline=2.0,
-        ),
+        primary_serves(facts),
     )
 
 

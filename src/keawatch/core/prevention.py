@@ -13,10 +13,10 @@ from datetime import timedelta
 from keawatch.core.codes import Diagnosis
 from keawatch.core.conflicts import counted, nearest, refused_subnets
 from keawatch.core.facts import Facts
-from keawatch.core.healing import can_step_aside, clocks_agree, come_back_alike, scopes_step
+from keawatch.core.healing import can_step_aside, come_back_alike, primary_serves, scopes_step, step_aside
 from keawatch.core.lease_remedies import can_not_reconcile
 from keawatch.core.model import NORMAL_STATES, HaState, Mode
-from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, serves, serves_not, state
+from keawatch.core.plan import Command, Order, Plan, Step, serves, serves_not, state
 from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
 from keawatch.core.rejects import Why
 
@@ -95,33 +95,7 @@ _NEEDS = (_allowed, _mode, _only_busy, _not_again, _commands, can_step_aside, ca
 def _aside(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a.server, facts.b.server
     still = (state(a, *NORMAL_STATES), serves(a), state(b, *NORMAL_STATES), serves_not(b))
-    return (
-        Step(
-            key="standby-test-aside",
-            title=f"ask {b} whether it would accept the configuration in which it steps aside",
-            order=Order(b, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
-            before=(*still, clocks_agree(facts)),
-            after=still,
-            rest=True,
-        ),
-        Step(
-            key="standby-test-recorded",
-            title=f"ask {b} whether it would take its present configuration back",
-            order=Order(b, Command.CONFIG_TEST, config=ConfigVariant.RECORDED),
-            before=still,
-            after=still,
-            rest=True,
-        ),
-        Step(
-            key="standby-aside",
-            title=f"move {b}'s HA endpoint to its loopback address",
-            order=Order(b, Command.CONFIG_SET, config=ConfigVariant.ASIDE),
-            before=still,
-            after=(state(b, HaState.WAITING, HaState.READY),),
-            deadline=15.0,
-            compensation=Order(b, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
-        ),
-    )
+    return step_aside(facts, still=still, rests=still)
 
 
 def _alone(facts: Facts) -> tuple[Step, ...]:
@@ -139,10 +113,5 @@ def _alone(facts: Facts) -> tuple[Step, ...]:
             required=False,
         ),
         scopes_step(facts, "primary-scopes"),
-        Step(
-            key="primary-serves",
-            title=f"see that {a} is in partner-down and serves",
-            after=(state(a, HaState.PARTNER_DOWN), serves(a)),
-            deadline=2.0,
-        ),
+        primary_serves(facts),
     )

@@ -38,15 +38,22 @@ def comparison_due(history: History, policy: Policy) -> str | None:
     """Return why both databases should be compared now, as a clause; None when there is no reason to, or it can't be done."""
     if history.comparing is not None:
         return None
-    wanted = comparison_wanted(history, policy)
-    return wanted if wanted and not _in_flight(facts_of(history, policy)) else None
+    facts = _known(history, policy)
+    return None if facts is None or _in_flight(facts) else _wanted(facts)
 
 
 def comparison_wanted(history: History, policy: Policy) -> str | None:
     """Return why both databases are to be compared, as a clause, also when one is under way or updates are still in flight."""
-    if not history.snapshots or not history.newest.both_answered:
-        return None
-    facts = facts_of(history, policy)
+    facts = _known(history, policy)
+    return None if facts is None else _wanted(facts)
+
+
+def _known(history: History, policy: Policy) -> Facts | None:
+    """Return the facts, or None where there is nobody to compare."""
+    return facts_of(history, policy) if history.snapshots and history.newest.both_answered else None
+
+
+def _wanted(facts: Facts) -> str | None:
     split = facts.snapshot.served_twice
     return _while_split(split, facts) if split else _while_together(facts)
 
@@ -93,11 +100,16 @@ def _came_together(last: Comparison, facts: Facts) -> str | None:
 
 def _restarted(last: Comparison, facts: Facts) -> str | None:
     """Return that a server was restarted so fast that nobody saw it: Kea tells for how long it has its configuration."""
-    for observation in (facts.a, facts.b):
-        reload = observation.status.reload if observation.status else None
-        if reload is not None and reload + ROUNDING < _seconds_since(last, facts):
-            return f"{observation.server} was started or reconfigured {reload:.0f} s ago"
-    return None
+    seconds = _seconds_since(last, facts)
+    return next((said for o in (facts.a, facts.b) if (said := started_within(o, seconds))), None)
+
+
+def started_within(observation: Observation, seconds: float) -> str | None:
+    """Return that a server was started or reconfigured within the last *seconds*, as a clause; None when it was not."""
+    reload = observation.status.reload if observation.status else None
+    if reload is None or reload + ROUNDING >= seconds:
+        return None
+    return f"{observation.server} was started or reconfigured {reload:.0f} s ago"
 
 
 def _attempt_ended(last: Comparison, facts: Facts) -> str | None:
@@ -166,13 +178,19 @@ def _counts_apart(last: Comparison, facts: Facts) -> str | None:
     apart, looked_at = facts.history.counts_apart, facts.history.counts_at
     if apart is None or looked_at is None or looked_at <= last.at:
         return None
+    return counts_call(last, apart, facts)
+
+
+def counts_call(last: Comparison, apart: str, facts: Facts) -> str | None:
+    """Return why counts that are *apart* call for another comparison after *last*; None when it is too early for one."""
     # What was compared for this reason and is left as it is, such as with autonomy "observe", is no news each minute.
     if last.why.startswith(COUNTS) and _seconds_since(last, facts) < COUNTS_AGAIN * facts.policy.watch_leases:
         return None
     return f"{COUNTS}: {apart.rstrip('.')}"
 
 
-def _unsettled(last: Comparison, facts: Facts) -> str | None:
+def unsettled(last: Comparison, facts: Facts) -> str | None:
+    """Return that *last* left addresses uncounted, and some time has passed since."""
     if last.settled or _seconds_since(last, facts) <= UNSETTLED_EVERY:
         return None
     return "some addresses changed too fast to be counted the last time"
@@ -190,5 +208,5 @@ _CHECKS: tuple[_Check, ...] = (
     _unsent,
     _lost_touch,
     _counts_apart,
-    _unsettled,
+    unsettled,
 )

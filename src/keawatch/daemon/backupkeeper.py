@@ -7,7 +7,6 @@ It only reads, and never keeps a round waiting. What it finds goes into the hist
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -20,10 +19,10 @@ from keawatch.core.model import NORMAL_STATES, BackupServer, History, Observatio
 from keawatch.core.policy import Policy
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
-from keawatch.daemon.leasekeeper import AFTER_FAILURE
+from keawatch.daemon.leasekeeper import AFTER_FAILURE, CountsOfTwo, by_subnet, said, write_down
 from keawatch.daemon.leasework import GENTLE, LeaseWork
 from keawatch.daemon.performer import PlanOutcome
-from keawatch.errors import JournalError, KeawatchError
+from keawatch.errors import KeawatchError
 from keawatch.kea.client import KeaServer
 
 log = structlog.get_logger("keawatch")
@@ -36,8 +35,6 @@ DEADLINE = 5.0
 FIRST_DEADLINE = 2.0
 """Seconds a backup server has to answer before the pair is shown without it: it matters least of the three."""
 
-Counts = tuple[Mapping[int, int] | None, Mapping[int, int] | None]
-
 
 @dataclass
 class _Watched:
@@ -45,7 +42,7 @@ class _Watched:
 
     server: KeaServer
     looking: asyncio.Task[Observation] | None = None
-    counting: asyncio.Task[Counts] | None = None
+    counting: asyncio.Task[CountsOfTwo] | None = None
     comparing: asyncio.Task[Comparison] | None = None
     looked_at: datetime | None = None
     facts_at: datetime | None = None
@@ -139,7 +136,7 @@ class BackupKeeper:
         if watched.looking and watched.looking.done():
             task, watched.looking = watched.looking, None
             if error := task.exception():
-                self._tell(watched.server.name, _said(error))
+                self._tell(watched.server.name, said(error))
             else:
                 history = _with(history, _as_seen(_of(history, watched), task.result()))
         backup = _of(history, watched)
@@ -181,16 +178,13 @@ class BackupKeeper:
         wait = AFTER_FAILURE[min(watched.failures, len(AFTER_FAILURE) - 1)]
         watched.failures += 1
         watched.not_before = self._clock() + timedelta(seconds=wait)
-        self._tell(backup.server, _said(error))
+        self._tell(backup.server, said(error))
         return backup
 
     def _compared(self, backup: BackupServer, comparison: Comparison) -> BackupServer:
         # An address that differs there was not given to two clients: a backup server gives out none.
         comparison = replace(comparison, rivals=())
-        try:
-            self._journal.write(self._work.pair, "compared", {"comparison": comparison})
-        except JournalError as error:
-            log.warning("not written down", pair=self._work.pair, what="compared", reason=str(error))
+        write_down(self._journal, self._work.pair, "compared", {"comparison": comparison})
         return replace(backup, comparison=comparison, comparing=None, counts_apart=None)
 
     def _count(self, history: History, policy: Policy, watched: _Watched, backup: BackupServer) -> None:
@@ -205,14 +199,13 @@ class BackupKeeper:
         )
 
     def _counted(
-        self, backup: BackupServer, watched: _Watched, task: asyncio.Task[Counts], history: History
+        self, backup: BackupServer, watched: _Watched, task: asyncio.Task[CountsOfTwo], history: History
     ) -> BackupServer:
         if task.exception() is not None:
             return backup
-        first, second = task.result()
-        if first is None or second is None or (0 in first) != (0 in second):
-            return backup  # One of them does not count by subnet, so that the two can't be compared.
-        apart = {n: second.get(n, 0) - first.get(n, 0) for n in first.keys() | second.keys()}
+        apart = by_subnet(task.result())
+        if apart is None:
+            return backup
         before, watched.apart = watched.apart, apart
         # Updates are on their way all the time: what differs the same way at two looks is no such.
         lasting = sum(by for n, by in apart.items() if by * before.get(n, 0) > 0)
@@ -239,9 +232,3 @@ def _as_seen(backup: BackupServer | None, seen: Observation) -> BackupServer:
     if backup is None:
         return BackupServer(seen, seen.at)
     return replace(backup, seen=seen, since=backup.since if backup.seen.word == seen.word else seen.at)
-
-
-def _said(error: BaseException) -> str:
-    return (
-        str(error) if isinstance(error, KeawatchError) else f"an error inside keawatch: {type(error).__name__}: {error}"
-    )

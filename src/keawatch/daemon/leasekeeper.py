@@ -45,6 +45,8 @@ MOST_LOOKS = 20
 """Rejected clients that are asked after in one round: a lease each."""
 
 Counts = Mapping[str, Mapping[int, int] | None]
+CountsOfTwo = tuple[Mapping[int, int] | None, Mapping[int, int] | None]
+"""What two servers count in each subnet; None of one that does not say."""
 
 
 @dataclass
@@ -159,8 +161,8 @@ class LeaseKeeper:
             wait = AFTER_FAILURE[min(self._failures, len(AFTER_FAILURE) - 1)]
             self._failures += 1
             self._compare_at = history.now + timedelta(seconds=wait)
-            self.trouble = f"the leases can't be compared: {_said(error)}; it is tried again in {wait:.0f} s"
-            log.warning("leases not compared", pair=self.work.pair, reason=_said(error))
+            self.trouble = f"the leases can't be compared: {said(error)}; it is tried again in {wait:.0f} s"
+            log.warning("leases not compared", pair=self.work.pair, reason=said(error))
         return history
 
     def with_found(self, history: History, comparison: Comparison) -> History:
@@ -219,10 +221,9 @@ class LeaseKeeper:
         if task.exception() is not None:
             return history
         first, second = task.result().values()
-        if first is None or second is None or (0 in first) != (0 in second):
-            return history  # One of them does not count by subnet, so that the two can't be compared.
-        subnets = set(first) | set(second)
-        apart = {subnet: second.get(subnet, 0) - first.get(subnet, 0) for subnet in subnets}
+        apart = by_subnet((first, second))
+        if apart is None:
+            return history
         offset = self._offset = {subnet: by for subnet, by in self._offset.items() if apart.get(subnet)}
         apart = {subnet: by for subnet, by in apart.items() if by not in {0, offset.get(subnet, 0)}}
         before, self._apart = self._apart, apart
@@ -262,10 +263,7 @@ class LeaseKeeper:
         return replace(history, upkeep_due=None)
 
     def _write(self, kind: str, body: Any) -> None:
-        try:
-            self.journal.write(self.work.pair, kind, body)
-        except JournalError as error:
-            log.warning("not written down", pair=self.work.pair, what=kind, reason=str(error))
+        write_down(self.journal, self.work.pair, kind, body)
 
     def _set(self, name: str, body: Any) -> None:
         try:
@@ -279,10 +277,27 @@ def _same_way(one: int, other: int, offset: int) -> bool:
     return (one - offset) * (other - offset) > 0
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """Return an error as a sentence, also one of our own making."""
     return (
         str(error) if isinstance(error, KeawatchError) else f"an error inside keawatch: {type(error).__name__}: {error}"
     )
+
+
+def by_subnet(counts: CountsOfTwo) -> dict[int, int] | None:
+    """Return by how much the second server counts more in each subnet; None where the two can't be compared."""
+    first, second = counts
+    if first is None or second is None or (0 in first) != (0 in second):
+        return None  # One of them does not count by subnet.
+    return {subnet: second.get(subnet, 0) - first.get(subnet, 0) for subnet in first.keys() | second.keys()}
+
+
+def write_down(journal: Journal, pair: str, kind: str, body: Any) -> None:
+    """Write an entry that is worth keeping and not worth stopping for."""
+    try:
+        journal.write(pair, kind, body)
+    except JournalError as error:
+        log.warning("not written down", pair=pair, what=kind, reason=str(error))
 
 
 def _righted(rival: Rival, owners: Mapping[str, str]) -> Rival:

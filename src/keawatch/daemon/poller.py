@@ -8,10 +8,10 @@ deadline, so that a busy control socket (pfSense's is, on a churning primary) is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -55,6 +55,31 @@ class _Open:
     asked_at: datetime
 
 
+@dataclass(slots=True)
+class _Readings:
+    """What is read of each server in the background now and then, never twice at once."""
+
+    what: str
+    every: float
+    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    at: dict[str, datetime] = field(default_factory=dict)
+
+    def is_due(self, server: str, moment: datetime) -> bool:
+        """Return whether the last reading is old enough."""
+        at = self.at.get(server)
+        return at is None or (moment - at).total_seconds() >= self.every
+
+    def begin(self, server: str, moment: datetime, read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin a reading, unless the last one still goes on."""
+        running = self.running.get(server)
+        if running and not running.done():
+            return
+        self.at[server] = moment
+        task = asyncio.create_task(read(), name=f"{self.what} {server}")
+        task.add_done_callback(_tell_error)
+        self.running[server] = task
+
+
 class Poller:
     """Looks at the two servers of one pair."""
 
@@ -68,10 +93,8 @@ class Poller:
         self._polling = asyncio.Lock()
         """A person's comparison looks at the pair beside the rounds, and one question has one taker."""
         self._open: dict[str, _Open] = {}
-        self._facts: dict[str, asyncio.Task[None]] = {}
-        self._facts_at: dict[str, datetime] = {}
-        self._traffic: dict[str, asyncio.Task[None]] = {}
-        self._traffic_at: dict[str, datetime] = {}
+        self._facts = _Readings("facts", FACTS_EVERY)
+        self._traffic = _Readings("traffic", TRAFFIC_EVERY)
 
     async def poll(self) -> Snapshot:
         """Return both servers as of now, within *patience* seconds; whoever asks meanwhile waits, and looks anew."""
@@ -86,18 +109,21 @@ class Poller:
         await asyncio.wait([question.task for question in self._open.values()], timeout=self._patience)
         first, second = (self._answer(server) for server in self._servers)
         snapshot = Snapshot(self._clock(), first, second)
-        self._refresh_facts(snapshot)
-        self._refresh_traffic(snapshot)
+        self._refresh(snapshot)
         return snapshot
 
     async def first_facts(self, *, within: float) -> None:
         """Read what changes seldom once, for at most *within* seconds, so that the first round knows it."""
         await _bounded([server.refresh_facts() for server in self._servers], within)
-        self._facts_at = {server.name: self._clock() for server in self._servers}
+        self._facts.at = {server.name: self._clock() for server in self._servers}
 
     async def aclose(self) -> None:
         """Drop every question that is still out."""
-        tasks = [*(question.task for question in self._open.values()), *self._facts.values(), *self._traffic.values()]
+        tasks = [
+            *(question.task for question in self._open.values()),
+            *self._facts.running.values(),
+            *self._traffic.running.values(),
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -111,29 +137,16 @@ class Poller:
         silence = Silence(NoAnswer.TIMEOUT, f"no answer yet, asked {waited:.1f} s ago")
         return Observation(server.name, self._clock(), silence, server.facts, waited)
 
-    def _refresh_facts(self, snapshot: Snapshot) -> None:
-        """Read the facts again in the background: now and then, and whenever a server was (re)configured."""
+    def _refresh(self, snapshot: Snapshot) -> None:
+        """Read again in the background what is due, of each server that answers."""
+        moment = self._clock()
         for server in self._servers:
-            running, at = self._facts.get(server.name), self._facts_at.get(server.name)
-            if snapshot.of(server.name).status is None or (running and not running.done()):
+            if snapshot.of(server.name).status is None:
                 continue
-            if server.facts_wanted or at is None or (self._clock() - at).total_seconds() > FACTS_EVERY:
-                self._facts_at[server.name] = self._clock()
-                task = asyncio.create_task(server.refresh_facts(), name=f"facts {server.name}")
-                task.add_done_callback(_tell_error)
-                self._facts[server.name] = task
-
-    def _refresh_traffic(self, snapshot: Snapshot) -> None:
-        """Read the packet counters again in the background, of a server that answers."""
-        for server in self._servers:
-            running, at = self._traffic.get(server.name), self._traffic_at.get(server.name)
-            if snapshot.of(server.name).status is None or (running and not running.done()):
-                continue
-            if at is None or (self._clock() - at).total_seconds() >= TRAFFIC_EVERY:
-                self._traffic_at[server.name] = self._clock()
-                task = asyncio.create_task(server.refresh_traffic(), name=f"traffic {server.name}")
-                task.add_done_callback(_tell_error)
-                self._traffic[server.name] = task
+            if server.facts_wanted or self._facts.is_due(server.name, moment):
+                self._facts.begin(server.name, moment, server.refresh_facts)
+            if self._traffic.is_due(server.name, moment):
+                self._traffic.begin(server.name, moment, server.refresh_traffic)
 
 
 def _tell_error(task: asyncio.Task[None]) -> None:
