@@ -46,7 +46,7 @@ STATE_DIR = Path("/var/db/keawatch" if sys.platform.startswith("freebsd") else "
 MOST_SOCKET_BYTES = 103
 """The longest path of a socket, in bytes, that both FreeBSD and Linux can open (sun_path)."""
 
-LATER: dict[str, tuple[str, ...]] = {"pair": (), "server": ("sibling", "restart", "log")}
+LATER: dict[str, tuple[str, ...]] = {"pair": (), "server": ("restart", "log")}
 """Keys that are read and checked, and have no effect in this version."""
 
 _POLICY = Policy()
@@ -248,6 +248,9 @@ class ServerConfig(_Table):
     url: Url | None = None
     socket: Annotated[str, AfterValidator(_check_socket)] | None = None
     sibling: Url | None = None
+    """That host's own keawatch."""
+    fence: Annotated[tuple[Word, ...], Lax, Field(min_length=1)] | None = None
+    """A command that makes sure that this server is off: run without a shell, and 0 is the only yes."""
     restart: Annotated[tuple[Word, ...], Lax, Field(min_length=1)] | None = None
     log: Annotated[str, AfterValidator(_check_absolute)] | None = None
     username: Word | None = None
@@ -278,6 +281,7 @@ class PairConfig(_Table):
     schedule_jitter: Annotated[Seconds, Field(ge=0.0, le=3600.0)] = 60.0
     gate_deadline: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.gate_deadline
     shorten_rejoin: bool = _POLICY.shorten_rejoin
+    take_over: bool = _POLICY.take_over
     watch_leases: Annotated[Seconds, Field(ge=10.0, le=86400.0)] = _POLICY.watch_leases
     prevent: bool = _POLICY.prevent
     prevent_every: Annotated[Seconds, Field(ge=60.0, le=604800.0)] = _POLICY.prevent_every
@@ -300,6 +304,8 @@ class PairConfig(_Table):
             gate_deadline=self.gate_deadline,
             reconcile_cap=self.reconcile_cap,
             shorten_rejoin=self.shorten_rejoin,
+            take_over=self.take_over,
+            fences=tuple(server.name for server in self.server if server.fence),
             watch_leases=self.watch_leases,
             prevent=self.prevent,
             prevent_every=self.prevent_every,
@@ -588,6 +594,9 @@ def _of_servers(pair: Mapping[str, Any], loc: Loc) -> Iterator[Complaint]:
     if isinstance(servers, list) and len(servers) != 2:
         yield (*loc, "server"), f"a pair has exactly two servers, and this has {len(servers)}"
     first: dict[str, object] = {}
+    siblings = [(*at, "sibling") for at, server in _tables(pair, loc, "server") if "sibling" in server]
+    if len(siblings) > 1:
+        yield siblings[1], "stands at both servers; write it at the one on whose host the other keawatch runs"
     for at, server in _tables(pair, loc, "server"):
         for key, what in _TOLD_APART_BY.items():
             value = _address(server, key)

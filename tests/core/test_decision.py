@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from keawatch.core import decision
 from keawatch.core.codes import Code
 from keawatch.core.comparison import Fate
 from keawatch.core.decision import GUARDS, HOLDS_NOT, OPERATOR_OVERRULES, Decision, Guard, decide
-from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Pause
+from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Pause, Sibling
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from tests.builders import POLICY, at
 from tests.core.builders import LEASE_COMMANDS
@@ -62,6 +63,14 @@ _SPLIT = look(HaState.PARTNER_DOWN, HaState.PARTNER_DOWN)
 _LOST = "a holds 0 leases and b 1000: a looks as if it had lost its own"
 _ONLY_SYNC = but(HEALTHY, "b", commands=ALL_COMMANDS - LEASE_COMMANDS)
 
+_ALONE = held(look(Srv("a", HaState.HOT_STANDBY, interrupted=True), Srv("b", NoAnswer.REFUSED, dead=True)), 20.0)
+
+
+def _beside(server: str, **more: Any) -> History:
+    """Return a sick pair with another keawatch beside *server*."""
+    return replace(SICK, sibling=Sibling(server, **more))
+
+
 CASES: Mapping[Guard, Case] = {
     Guard.AUTONOMY: Case(SICK, policy=replace(POLICY, autonomy=Autonomy.SUGGEST)),
     Guard.PAUSED: Case(replace(SICK, pause=Pause(at(), None, "window", "ops")), replace(SICK, pause=_OLD_PAUSE)),
@@ -81,6 +90,9 @@ CASES: Mapping[Guard, Case] = {
     Guard.SUSPICIOUS: Case(differing(WELL, missing=3, suspicious=_LOST), APART),
     Guard.RECONCILE_CAP: Case(differing(WELL, owner=51), differing(WELL, owner=50)),
     Guard.TAKES_SERVICE: Case(differing(held(_ONLY_SYNC, 20.0), missing=3), APART),
+    Guard.NOT_CHOSEN: Case(_ALONE, _ALONE, goes_policy=replace(POLICY, take_over=True)),
+    Guard.SIBLING_ACTS: Case(_beside("b", acts="p7"), _beside("b")),
+    Guard.SIBLING_LEADS: Case(_beside("a"), _beside("a", unable="is paused")),
     Guard.COOLING_DOWN: Case(
         replace(SICK, attempts=attempts("failed", ended_ago=59.0)),
         replace(SICK, attempts=attempts("failed", ended_ago=60.0)),
@@ -175,6 +187,7 @@ def test_the_safety_guards_are_not_among_those_a_person_overrules() -> None:
         Guard.SUBNETS_DIFFER,
         Guard.STANDBY_SERVES,
         Guard.NOT_TOGETHER,
+        Guard.SIBLING_ACTS,
     }
     assert not safety & OPERATOR_OVERRULES
     assert safety | OPERATOR_OVERRULES == set(CASES)
@@ -391,7 +404,7 @@ class TestAPairThatIsNotTogether:
 
 
 def test_what_a_guard_has_no_say_about_is_said_of_strategies_that_there_are() -> None:
-    assert set(HOLDS_NOT) == {"enable", "gate", "continue", "reconcile", "shorten"}
+    assert set(HOLDS_NOT) == {"enable", "gate", "continue", "reconcile", "shorten", "take-over"}
     assert not any({Guard.AUTONOMY, Guard.UNDER_WAY, Guard.IDENTITY} & guards for guards in HOLDS_NOT.values())
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keawatch.core.comparison import Kind
 from keawatch.core.decision import Decision, Guard, decide
-from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Observation, Pause
+from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Observation, Pause, Silence
 from keawatch.core.plan import Command, Plan
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.watchful import comparison_due
@@ -188,10 +188,12 @@ def test_a_plan_not_carried_out_has_its_reason(history: History, policy: Policy)
 def test_nothing_is_done_while_a_server_is_silent_but_what_gives_service_back(
     history: History, by_operator: bool
 ) -> None:
-    made = note(decide(history, POLICY, by_operator=by_operator))
+    made = note(decide(history, replace(POLICY, take_over=True), by_operator=by_operator))
     if made.act and not history.newest.both_answered:
         assert made.plan
-        assert made.plan.strategy in {"enable", "continue"}
+        assert made.plan.strategy in {"enable", "continue", "take-over"}
+        if made.plan.strategy == "take-over":
+            assert [o for o in history.newest if isinstance(o.answer, Silence) and o.answer.daemon_dead]
 
 
 @LAW

@@ -20,7 +20,7 @@ from keawatch.core.comparison import Fate, Kind, Rival
 from keawatch.core.decision import decide
 from keawatch.core.facts import facts_of
 from keawatch.core.logged import Logged, LogKind, LogSource
-from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Snapshot
+from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Sibling, Snapshot
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.core.rejects import Rejects
 from keawatch.core.traffic import Answering, Traffic
@@ -124,6 +124,7 @@ def full() -> History:
         counts_apart="b counts 3 fewer than a",
         counts_at=at(1),
         config_apart=ConfigApart("b", "p0", at(-500)),
+        sibling=Sibling("a", acts="p9"),
         upkeep_due=at(5),
         backups=(
             BackupServer(history.newest.first, at(-50), compared(history), "a test wants it", "d counts 3 fewer"),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +42,41 @@ class Wish:
     reconcile_cap: float | None = None
     backup: bool = True
     """Whether it is told of the backup server, if there is one."""
+    take_over: bool | None = None
 
     @property
     def leases(self) -> str:
-        """Return the lines of the keys about leases that are not left to keawatch."""
-        chosen = {"gate": self.gate, "reconcile_cap": self.reconcile_cap}
+        """Return the lines of the keys that are not always given."""
+        chosen = {"gate": self.gate, "reconcile_cap": self.reconcile_cap, "take_over": self.take_over}
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items() if value is not None)
+
+
+@dataclass(frozen=True)
+class Post:
+    """Where a keawatch stands: a name for its folder, its address, and further keys of a server's table by the server's name."""
+
+    name: str = "keawatch"
+    listen: str = "127.0.0.1:9745"
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 class Keawatch:
     """keawatch on the watcher host "w", with its state in the laboratory's folder."""
 
     def __init__(
-        self, lab: Lab, pair: Pair, wish: Wish | None = None, sockets: Mapping[str, Path] | None = None
+        self,
+        lab: Lab,
+        pair: Pair,
+        wish: Wish | None = None,
+        sockets: Mapping[str, Path] | None = None,
+        post: Post | None = None,
     ) -> None:
         """Prepare it; *sockets* are those to be given in the place of some servers' own."""
         self.lab = lab
         self.pair = pair
         self.sockets = sockets or {}
-        self.folder = lab.folder / "keawatch"
+        self.post = post or Post()
+        self.folder = lab.folder / self.post.name
         self.folder.mkdir(exist_ok=True)
         self.config = self.folder / "config.toml"
         self.log = self.folder / "keawatch.log"
@@ -75,11 +91,12 @@ class Keawatch:
             nodes.append(("backup", self.pair.backup))
         servers = "\n".join(
             f'[[pair.{table}]]\nname = "{node.name}"\nsocket = "{self.sockets.get(node.name, node.socket_path)}"\n'
+            f"{self.post.keys.get(node.name, '')}\n"
             for table, node in nodes
         )
         self.config.write_text(
             f'[watch]\ninterval = {wish.interval}\nstate_dir = "{self.folder}/state"\n'
-            f'[http]\nlisten = "127.0.0.1:9745"\n'
+            f'[http]\nlisten = "{self.post.listen}"\n'
             f'[[pair]]\nname = "lan"\nservice = "dhcp{self.pair.spec.service}"\nautonomy = "{wish.autonomy}"\n'
             f"strategies = {strategies}\nconfirm_for = {wish.confirm_for}\ngrace = {wish.grace}\n"
             f"cooldown = {wish.cooldown}\nmax_failures = {wish.max_failures}\nmax_healings = {wish.max_healings}\n"
@@ -137,6 +154,14 @@ class Keawatch:
         except (ValueError, subprocess.TimeoutExpired):
             return None
         return dict(pairs[0]) if pairs else None
+
+    def wait_seen(self, deadline: float) -> None:
+        """Wait at most so many seconds until the daemon has looked at the pair."""
+        until = time.monotonic() + deadline
+        while self.ask("check").returncode == 3:
+            if time.monotonic() > until:
+                raise LabError(f"keawatch has not looked at the pair after {deadline} s")
+            time.sleep(0.2)
 
     def document(self, *arguments: str, timeout: float = 120) -> dict[str, Any]:
         """Run one of keawatch's commands with ``--json`` and return the document that it printed."""

@@ -228,6 +228,18 @@ _CODES: Mapping[Code, Explanation] = {
         keawatch_does=_WATCHES,
         you_can="Start the server that is down. Do not restart the one that serves.",
     ),
+    Code.NOT_TAKEN_OVER: Explanation(
+        title="one server is proven dead, and its partner does not serve in its place",
+        meaning="Kea waits: a hot-standby primary for the dead server's word on each lease, a standby for clients that go unanswered, a "
+        "terminated server for ever. That the other is dead is proven: its own host says so, and its partner does not hear it.",
+        served="Nobody in hot-standby; in load-balancing the clients of the dead server wait.",
+        kea_next="A primary gives its standby up after max-response-delay (default 60 s). A standby also waits until more than "
+        "max-unacked-clients clients have gone unanswered, which on a quiet net never happens; a terminated one does nothing.",
+        keawatch_does="With take_over = true it sends ha-maintenance-start to the one that is left, which finds its partner gone and goes to "
+        "partner-down at once; a terminated one is reset before. The dead server rejoins by itself when it is back.",
+        you_can="Start the server that is dead; or type `keawatch heal` to have the other one serve alone now. Do not do so by hand beside a "
+        "server that only hangs: when it wakes it rests for maintenance, for ever.",
+    ),
     Code.SERVER_UNREACHABLE: Explanation(
         title="one server does not answer keawatch",
         meaning="Not known whether it is dead: a time-out is no proof. If its partner heard it a moment ago, only keawatch's "
@@ -236,7 +248,8 @@ _CODES: Mapping[Code, Explanation] = {
         "load-balancing drops every answer, because it waits for the partner's word on each lease.",
         kea_next="If the partner hears nothing either, it goes to partner-down after max-response-delay (default 60 s). A standby "
         "with max-unacked-clients above 0 also waits for that many clients to go unanswered.",
-        keawatch_does="Freezes: no plan touches a pair of which one server is silent.",
+        keawatch_does="Freezes: no plan touches a pair of which one server is silent. The exception is yours to make: with take_over and "
+        "a fence command for that server, its partner is told to serve alone once the command has said that it is off.",
         you_can="Type `keawatch doctor`: it asks every address that is configured. Then look at that host's Kea, its control "
         "socket and the firewall.",
     ),

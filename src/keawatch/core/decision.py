@@ -23,6 +23,7 @@ from keawatch.core.proposals import NoPlan
 from keawatch.core.refill import STRATEGIES as REFILLS
 from keawatch.core.refill import comparison_for
 from keawatch.core.remedies import propose
+from keawatch.core.takeover import STRATEGY as TAKE_OVER
 
 
 class Guard(StrEnum):
@@ -44,6 +45,9 @@ class Guard(StrEnum):
     SUSPICIOUS = "suspicious-source"
     RECONCILE_CAP = "reconcile-cap"
     TAKES_SERVICE = "takes-service"
+    NOT_CHOSEN = "not-chosen"
+    SIBLING_ACTS = "sibling-acts"
+    SIBLING_LEADS = "sibling-leads"
     COOLING_DOWN = "cooling-down"
     BREAKER = "breaker"
     NO_WAY = "no-way"
@@ -274,6 +278,54 @@ def _takes_service(plan: Plan, _: Facts) -> str | None:
     )
 
 
+# --- what the owner has to choose
+
+
+def _not_chosen(plan: Plan, facts: Facts) -> str | None:
+    if plan.strategy != TAKE_OVER or facts.policy.take_over:
+        return None
+    return "take_over is off for this pair: run `keawatch heal` to have it done, or set take_over = true to have it done by itself"
+
+
+# --- the keawatch on the other server's host
+
+
+STOOD_STILL = 30.0
+"""Seconds beyond ``confirm_for`` in which nothing has moved at the pair before one follows a leader that is not heard."""
+
+
+def _sibling_acts(_: Plan, facts: Facts) -> str | None:
+    sibling = facts.history.sibling
+    if sibling is None or not sibling.answers or sibling.acts is None:
+        return None
+    return f"the keawatch beside {sibling.beside} is carrying out plan {sibling.acts}"
+
+
+def _sibling_leads(plan: Plan, facts: Facts) -> str | None:
+    """
+    Hold back what the keawatch beside the primary does, as long as it is able to.
+
+    One that is not heard may be dead, or cut off and at work. A keawatch at work moves the pair within ``confirm_for`` and a
+    command's deadline; a pair that has stood still for longer has nobody who heals it. Taking over from a dead server does not
+    wait: its keawatch is likely gone with it, and the same plan by two of them finds its steps done.
+    """
+    sibling = facts.history.sibling
+    if sibling is None or sibling.beside != facts.a.server:
+        return None
+    if sibling.unable is None:
+        return f"the keawatch beside {sibling.beside}, the primary, leads, and it is able to"
+    if sibling.answers or plan.strategy == TAKE_OVER:
+        return None
+    need = facts.policy.confirm_for + STOOD_STILL
+    held = facts.held(_same_words(facts))
+    if held >= need:
+        return None
+    return (
+        f"the keawatch beside {sibling.beside}, the primary, leads, and it {sibling.unable}: it may be at work all the same, "
+        f"until nothing has moved for {need:.0f} s ({max(held, 0.0):.0f} s so far)"
+    )
+
+
 # --- attempts
 
 
@@ -357,6 +409,9 @@ GUARDS: tuple[tuple[Guard, GuardCheck], ...] = (
     (Guard.SUSPICIOUS, _suspicious),
     (Guard.RECONCILE_CAP, _reconcile_cap),
     (Guard.TAKES_SERVICE, _takes_service),
+    (Guard.NOT_CHOSEN, _not_chosen),
+    (Guard.SIBLING_ACTS, _sibling_acts),
+    (Guard.SIBLING_LEADS, _sibling_leads),
     (Guard.COOLING_DOWN, _cooling_down),
     (Guard.BREAKER, _breaker),
 )
@@ -369,6 +424,8 @@ HOLDS_NOT: Mapping[str, frozenset[Guard]] = {
     # A held server takes over for nobody: neither a pause of keawatch's nor a breaker may switch failover off, and a
     # silent partner is the very reason to let it go. Kea would never have held it by itself.
     "continue": frozenset(Guard) - {Guard.AUTONOMY, Guard.UNDER_WAY, Guard.IDENTITY, Guard.COOLING_DOWN},
+    # That its partner is silent is what it is for; what must be proven stands before each of its steps.
+    TAKE_OVER: frozenset({Guard.BLIND, Guard.SERVER_STARTING}),
     # It gives service back within the second in which it is missing, and clears only what Kea clears at its next heartbeat.
     "shorten": frozenset(Guard)
     - {Guard.AUTONOMY, Guard.PAUSED, Guard.UNDER_WAY, Guard.BLIND, Guard.IDENTITY, Guard.OPERATOR_ORDER},
@@ -387,6 +444,8 @@ OPERATOR_OVERRULES = frozenset(
         Guard.SUSPICIOUS,
         Guard.RECONCILE_CAP,
         Guard.TAKES_SERVICE,
+        Guard.NOT_CHOSEN,
+        Guard.SIBLING_LEADS,
         Guard.COOLING_DOWN,
         Guard.BREAKER,
     }

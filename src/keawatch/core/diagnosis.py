@@ -30,6 +30,7 @@ from keawatch.core.model import (
 )
 from keawatch.core.plan import LONGEST_QUIET
 from keawatch.core.rejoin import rejoin_pause
+from keawatch.core.survivor import not_taken_over
 
 Rule = Callable[[Facts], Finding | None]
 
@@ -533,6 +534,7 @@ RULES: tuple[Rule, ...] = (
     _left_disabled,
     _deaf,
     _nobody,
+    not_taken_over,
     _partner_down,
     _unreachable,
     _stuck_syncing,

@@ -453,6 +453,20 @@ class BackupServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Sibling:
+    """The keawatch on the other server's host, as of the newest round."""
+
+    beside: str
+    """The server on whose host it runs."""
+    acts: str | None = None
+    """The plan that it carries out just now."""
+    unable: str | None = None
+    """Why it would not heal the pair by itself, as a clause; None when it would."""
+    answers: bool = True
+    """Whether it was heard; if not, ``acts`` is not known and ``unable`` says how it is silent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """Since when a diagnosis holds; kept so that it survives from round to round."""
 
@@ -486,6 +500,8 @@ class History:
     """When the counts were last looked at."""
     config_apart: ConfigApart | None = None
     """A server that runs with another configuration than the one on its disk; None when none does."""
+    sibling: Sibling | None = None
+    """The keawatch on the other server's host; None when the configuration names none."""
     upkeep_due: datetime | None = None
     """The moment of the schedule for which the upkeep is still to be done; None when there is none."""
     logged: tuple[Logged, ...] = ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from keawatch.core.model import HaState, Observation, Snapshot
+from keawatch.core.model import HaState, Observation, Silence, Snapshot
 
 LONGEST_QUIET = 300
 """Most seconds for which a plan switches a server's DHCP off."""
@@ -30,6 +30,7 @@ class Command(StrEnum):
     DHCP_DISABLE = "dhcp-disable"
     DHCP_ENABLE = "dhcp-enable"
     HA_CONTINUE = "ha-continue"
+    HA_MAINTENANCE_CANCEL = "ha-maintenance-cancel"
     HA_MAINTENANCE_START = "ha-maintenance-start"
     HA_RESET = "ha-reset"
     HA_SCOPES = "ha-scopes"
@@ -42,6 +43,8 @@ class Work(StrEnum):
 
     CATCH_UP = "catch-up"
     """The same in one quick pass, while only one of them serves: what is leased meanwhile is left to the next one."""
+    FENCE = "fence"
+    """Run the operator's own command that makes sure that a server (``Step.about``) is off; exit status 0 is the only yes."""
     RECONCILE = "reconcile"
     """Compare the two lease databases, back up what is about to be changed, and make them alike (``leases``)."""
     REFILL = "refill"
@@ -79,6 +82,12 @@ class Fact(StrEnum):
     SWITCHED_OFF_BY = "switched-off-by"
     """Exactly this origin is among those that have switched its DHCP off."""
     NOT_SWITCHED_OFF_BY = "not-switched-off-by"
+    SILENT = "silent"
+    """It gives no answer, whatever that means."""
+    DEAD = "dead"
+    """Its own host says that its Kea is gone: proof, where a silence is none."""
+    HEARS_NOT = "hears-not"
+    """It answers, and its own heartbeats to its partner fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,9 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.CLOCKS_AGREE: "the clocks differ by no more than {values} s",
     Fact.SWITCHED_OFF_BY: "{server} is switched off by origin {values}",
     Fact.NOT_SWITCHED_OFF_BY: "{server} is not switched off by origin {values}",
+    Fact.SILENT: "{server} gives no answer",
+    Fact.DEAD: "{server} is proven dead",
+    Fact.HEARS_NOT: "{server} does not hear its partner",
 }
 
 
@@ -167,6 +179,17 @@ def _hears(seen: Observation, within: float) -> bool:
     return seen.partner is not None and seen.partner.in_touch and 0.0 <= seen.partner.age <= within
 
 
+def _hears_not(seen: Observation) -> bool:
+    view = seen.partner
+    if view is None:
+        return False
+    return view.communication_interrupted or view.state is HaState.UNAVAILABLE or not view.in_touch
+
+
+def _dead(seen: Observation) -> bool:
+    return isinstance(seen.answer, Silence) and seen.answer.daemon_dead
+
+
 _Check = Callable[[Condition, Snapshot, Snapshot], bool]
 
 _CHECKS: Mapping[Fact, _Check] = {
@@ -181,6 +204,9 @@ _CHECKS: Mapping[Fact, _Check] = {
     Fact.NOT_SWITCHED_OFF_BY: lambda c, s, _: (
         s.of(c.server).status is not None and c.values[0] not in s.of(c.server).origins
     ),
+    Fact.SILENT: lambda c, s, _: s.of(c.server).status is None,
+    Fact.DEAD: lambda c, s, _: _dead(s.of(c.server)),
+    Fact.HEARS_NOT: lambda c, s, _: _hears_not(s.of(c.server)),
 }
 
 
@@ -243,6 +269,10 @@ class Step:
     """What keawatch does itself here; a step has an order or work, never both."""
     backup: str | None = None
     """The backup server that the work is about; None for the pair's own two."""
+    about: str | None = None
+    """The server that the work is about, where it is about one."""
+    again: bool = False
+    """Whether a plan that is taken up after a crash begins here at the latest: what the step proves does not last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class Policy:
     """Most of a database that may be overwritten, deleted or added on nobody's testimony without a person."""
     shorten_rejoin: bool = True
     """Whether the pause in which nobody is served after a standby's sync is ended as soon as the standby is ready."""
+    take_over: bool = False
+    """Whether a server whose partner is proven dead, or was fenced, is told to serve all clients at once and alone."""
+    fences: tuple[str, ...] = ()
+    """Servers for which there is a command that makes sure that they are off."""
     watch_leases: float = 60.0
     """Between two cheap looks at the lease counts."""
     prevent: bool = False

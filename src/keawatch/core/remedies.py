@@ -31,6 +31,7 @@ from keawatch.core.proposals import NoPlan, Proposal, lacking, plan_id
 from keawatch.core.refill import refill
 from keawatch.core.rejoin import DATABASE, dark_between
 from keawatch.core.settle import settle
+from keawatch.core.takeover import take_over
 
 
 def propose(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
@@ -135,6 +136,8 @@ REMEDIES: Mapping[Code, Remedy] = {
     Code.TERMINATED_UNKNOWN: heal,
     Code.TERMINATED_ONE_SIDED: heal,
     Code.SERVICE_LEFT_DISABLED: _switch_on,
+    Code.NOT_TAKEN_OVER: take_over,
+    Code.SERVER_UNREACHABLE: take_over,
     Code.CONFIG_DRIFT: settle,
     Code.REJOIN_PAUSE: _shorten,
     Code.GATE_HELD: open_gate,

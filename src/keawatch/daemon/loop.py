@@ -18,18 +18,19 @@ from typing import Any, Literal
 from keawatch.core.codes import Severity
 from keawatch.core.decision import Decision, Guard, Withheld, decide
 from keawatch.core.facts import facts_of
-from keawatch.core.model import Attempt, ConfigApart, History, Pause, Snapshot
+from keawatch.core.model import Attempt, ConfigApart, History, Pause, Sibling, Snapshot
 from keawatch.core.plan import Plan, Step
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.refill import STRATEGIES as REFILLS
 from keawatch.core.rejoin import QUICK, under_way
 from keawatch.daemon.backupkeeper import BackupKeeper
 from keawatch.daemon.clock import Clock, now
-from keawatch.daemon.journal import Journal
+from keawatch.daemon.journal import Journal, OpenPlan
 from keawatch.daemon.leasekeeper import LeaseKeeper
 from keawatch.daemon.performer import APART, Performer, PlanOutcome, PlanRefusedError, StepReport
 from keawatch.daemon.poller import Poller
 from keawatch.daemon.record import recorded
+from keawatch.daemon.sibling import SiblingWatch
 from keawatch.errors import JournalError, KeawatchError
 from keawatch.leases.compare import Progress, nobody
 from keawatch.leases.undo import Undone
@@ -90,6 +91,7 @@ class Parts:
     decide: Callable[..., Decision] = field(default=decide)
     keeper: LeaseKeeper | None = None
     backups: BackupKeeper | None = None
+    sibling: SiblingWatch | None = None
 
 
 REST_AFTER_UNDO = timedelta(hours=1)
@@ -145,14 +147,33 @@ class PairLoop:
             # Its work on leases must know who is primary.
             self._history = self._history.seen(await self._parts.poller.poll())
             self._know()
-            self._plan = left.plan
-            self._under_way = asyncio.create_task(self._parts.performer.take_up(left), name=f"take up {left.plan.id}")
+            self._under_way = asyncio.create_task(self._take_up(left), name=f"take up {left.plan.id}")
+
+    async def _take_up(self, left: OpenPlan) -> PlanOutcome:
+        """Take up a plan once the other keawatch is done with its own: it may have begun one while this one was dead."""
+        stopping = self._parts.performer.stopping
+        while (await self._heard(self._history.newest)).acts:
+            if stopping.is_set():
+                raise PlanRefusedError("keawatch was told to stop while another one was healing the pair")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await stopping.wait()
+        # Only now: two that wait for each other must not both be told as acting.
+        self._plan = left.plan
+        return await self._parts.performer.take_up(left)
+
+    async def _heard(self, snapshot: Snapshot) -> Sibling:
+        """Return how the other keawatch is; one that is not configured does nothing."""
+        sibling = self._parts.sibling
+        return await sibling.look(snapshot) if sibling else Sibling(beside="")
 
     async def look(self) -> PairView:
         """Poll and decide, and do nothing about it."""
         began = self._parts.clock()
         snapshot = await self._parts.poller.poll()
         self._history = self._history.seen(snapshot)
+        if self._parts.sibling:
+            self._history = replace(self._history, sibling=await self._heard(snapshot))
         self._know()
         decision = self._parts.decide(self._history, self.policy)
         self._history = replace(self._history, diagnosed=decision.diagnosed)
@@ -286,6 +307,8 @@ class PairLoop:
                 await keeper.aclose()
         await self.finish_left_over()
         await self._parts.poller.aclose()
+        if self._parts.sibling:
+            await self._parts.sibling.aclose()
 
     @property
     def beat(self) -> float:

@@ -16,6 +16,7 @@ from keawatch.config import Config, PairConfig
 from keawatch.daemon.backupkeeper import BackupKeeper
 from keawatch.daemon.clock import now
 from keawatch.daemon.doctor import transports_of
+from keawatch.daemon.fence import FenceCommand
 from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.daemon.leasekeeper import LeaseKeeper
 from keawatch.daemon.leasework import LeaseWork
@@ -23,17 +24,18 @@ from keawatch.daemon.loop import PairLoop, Parts, Watcher
 from keawatch.daemon.performer import Performer
 from keawatch.daemon.poller import Poller
 from keawatch.daemon.schedule import Schedule
+from keawatch.daemon.sibling import SiblingWatch, Where, WitnessedServer
 from keawatch.daemon.vault import Vault
 from keawatch.errors import JournalError
 from keawatch.kea.client import KeaServer, Who
 
 
-def servers_of(pair: PairConfig) -> tuple[KeaServer, KeaServer]:
+def servers_of(pair: PairConfig) -> tuple[WitnessedServer, WitnessedServer]:
     """Return the two servers of a pair, ready to be asked."""
     first, second = pair.server
     return (
-        KeaServer(Who(first.name, second.name, pair.service), transports_of(first), now),
-        KeaServer(Who(second.name, first.name, pair.service), transports_of(second), now),
+        WitnessedServer(Who(first.name, second.name, pair.service), transports_of(first), now),
+        WitnessedServer(Who(second.name, first.name, pair.service), transports_of(second), now),
     )
 
 
@@ -41,6 +43,15 @@ def backups_of(pair: PairConfig) -> tuple[KeaServer, ...]:
     """Return the backup servers of a pair, ready to be asked."""
     partner = pair.server[0].name
     return tuple(KeaServer(Who(one.name, partner, pair.service), transports_of(one), now) for one in pair.backup)
+
+
+def sibling_of(pair: PairConfig) -> SiblingWatch | None:
+    """Return the keawatch on the other server's host, or None when the configuration names none."""
+    names = frozenset(server.name for server in pair.server)
+    for server in pair.server:
+        if server.sibling:
+            return SiblingWatch(Where(server.sibling, server.name, names, pair.service, server.ca_file))
+    return None
 
 
 @dataclass
@@ -69,14 +80,19 @@ def schedule_of(pair: PairConfig) -> Schedule | None:
 def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
     """Return a pair's loop and servers, not yet started."""
     servers, backups = servers_of(pair), backups_of(pair)
+    sibling = sibling_of(pair)
+    for server in servers:
+        if sibling and server.name == sibling.where.beside:
+            server.witness = sibling
     policy = pair.policy(config.watch.interval)
     patience = min(config.watch.poll_timeout, max(0.4, 0.75 * config.watch.interval))
     poller = Poller(servers, patience=patience, deadline=config.watch.poll_timeout)
     performer = Performer(pair.name, servers, journal, Vault(config.watch.state_dir, pair.name))
     performer.backups = {server.name: server for server in backups}
+    performer.fences = {server.name: FenceCommand(server.name, server.fence) for server in pair.server if server.fence}
     work = LeaseWork(pair.name, servers, policy, config.watch.state_dir, backups=backups)
     keeper = LeaseKeeper(work, journal, schedule_of(pair))
-    parts = Parts(poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal))
+    parts = Parts(poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal), sibling=sibling)
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers, backups)
 
 

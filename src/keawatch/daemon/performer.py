@@ -9,7 +9,7 @@ is taken up again at the step last written down, since every step first asks whe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -75,6 +75,9 @@ class Leases(Protocol):
 
 
 Progressing = Callable[[str, int, int | None], None]
+
+Fence = Callable[[float], Awaitable[str]]
+"""Makes sure within so many seconds that a server is off, and says how; raises KeawatchError for everything but a clear yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,8 @@ class Performer:
         """Gives the pair as the rounds beside the plan see it, so that long work stops when its ground is gone."""
         self.leases: Leases | None = None
         """Does work on leases; without it no plan that has any can be carried out."""
+        self.fences: Mapping[str, Fence] = {}
+        """By server: what makes sure that it is off."""
         self.cap = 0.05
         """What such work may change at a risk, as a part of the database, when no person has agreed."""
         self.patience = 3600.0
@@ -279,6 +284,7 @@ class Performer:
         run = _Run(left.plan, left.begun_at, by=left.by)
         keys = [step.key for step in left.plan.steps]
         first = max((keys.index(key) for key in left.sent if key in keys), default=0)
+        first = min((first, *(keys.index(step.key) for step in left.plan.steps if step.again)))
         for step in left.plan.steps[:first]:
             run.register(step)
             run.settle(step)
@@ -341,7 +347,7 @@ class Performer:
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
         began = self._clock()
-        reply = await (self._work(run, step) if step.work else self._send(run, step))
+        reply = await self._do(run, step)
         took = (self._clock() - began).total_seconds()
         report = await self._await_after(run, step, reply)
         self._report(run, step, report)
@@ -399,6 +405,26 @@ class Performer:
             answer = await self._order(follower, self._arguments(run.plan, follower))
             heard.append(str(answer))
         return "; ".join(heard)
+
+    async def _do(self, run: _Run, step: Step) -> str | KeawatchError | None:
+        if step.work is Work.FENCE:
+            return await self._fence(run, step)
+        return await (self._work(run, step) if step.work else self._send(run, step))
+
+    async def _fence(self, run: _Run, step: Step) -> str | KeawatchError:
+        """Have a server's fence command make sure that it is off; what is not a clear yes gives the plan up."""
+        fence = self.fences.get(step.about or "")
+        if fence is None:
+            raise _GivenUp(f"there is no fence command for {step.about}")
+        try:
+            self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
+        except JournalError as error:
+            raise _GivenUp(str(error)) from error
+        run.work_began = self._clock()
+        try:
+            return await fence(step.deadline)
+        except KeawatchError as error:
+            return error
 
     async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have the work of *step* done, for as long as what must hold before it holds."""

@@ -238,6 +238,7 @@ def _server(view: PairView, seen: Observation) -> Json:
         "state": seen.state.value if seen.state else None,
         "serving": seen.serves,
         "answer": seen.answer.kind.value if isinstance(seen.answer, Silence) else "ok",
+        "dead": isinstance(seen.answer, Silence) and seen.answer.daemon_dead,
         "kea_version": seen.facts.version,
         "clock_skew": clock_skew(snapshot, seen.server),
         "leases": seen.facts.leases,

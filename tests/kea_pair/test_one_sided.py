@@ -1,0 +1,166 @@
+"""A server of real Kea whose partner is proven dead serves all clients at once, and the dead one rejoins by itself."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.kea_pair.databases import wait_alike
+from tests.kea_pair.lab import Exchanges, Lab, Node, Pair, PairSpec, side_by_side
+from tests.kea_pair.watching import Keawatch, Wish
+from tests.kea_pair.whole import WHOLE
+
+RATE = 20
+WINDOW = 8
+"""Seconds of clients after the death: Kea alone gives a dead standby up when they are over."""
+AT_ONCE = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A death, on a version, with keawatch or with Kea alone; and the instant at which keawatch is killed on the way, if any."""
+
+    version: str
+    death: str
+    watched: bool = True
+    crash: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of a case."""
+
+    exchanges: Exchanges
+    state: str
+    """Of the one that is left, at the end of the clients."""
+    serving: list[str]
+    twice: bool
+    """Whether both were ever seen serving one scope on the way back."""
+    ends: list[dict[str, Any]]
+    alike: bool
+
+
+CASES = [
+    Case("2.6", "standby", watched=False),
+    Case("2.6", "standby"),
+    Case("3.0", "terminated", crash="survivor-alone:after"),
+    Case("2.2", "terminated"),
+    Case("3.0", "quiet"),
+]
+if WHOLE:
+    CASES = [
+        *(
+            Case(v, d, w)
+            for v in ("2.2", "2.6", "3.0")
+            for d in ("standby", "terminated", "quiet")
+            for w in (False, True)
+        ),
+        *(
+            Case(version, "terminated", crash=f"{key}:{moment}")
+            for version in ("2.6", "3.0")
+            for key in ("survivor-forgets", "survivor-reset", "survivor-alone")
+            for moment in ("before", "after")
+        ),
+        Case("2.2", "terminated", crash="survivor-anew:before"),
+        Case("2.2", "terminated", crash="survivor-anew:after"),
+    ]
+
+
+def play(lab: Lab, case: Case) -> Seen:
+    """Let one server die, count what clients lose, start it again, and wait until the pair is whole."""
+    pair = lab.pair(spec_of(case))
+    pair.start()
+    pair.wait_normal(40)
+    watch = Keawatch(lab, pair, Wish(take_over=True, grace=1.0, strategies=("reset",)))
+    dead, alive = (pair.standby, pair.primary) if case.death == "standby" else (pair.primary, pair.standby)
+    if case.death == "terminated":
+        pair.standby.skew(90)
+        pair.wait_states("terminated", "terminated", 20)
+    if case.watched:
+        # While the clocks are apart it does not heal the pair.
+        watch.start(crash=case.crash)
+        watch.wait_seen(20)
+    exchanges = count_losses(pair, dead, case, watch)
+    state, serving = alive.state(), alive.scopes()
+    dead.launch()
+    dead.wait_answering()
+    twice, alike = came_back(pair, case, watch)
+    ends = watch.ends() if case.watched else []
+    if case.watched:
+        watch.stop()
+    return Seen(exchanges, state, serving, twice, ends, alike)
+
+
+def count_losses(pair: Pair, dead: Node, case: Case, watch: Keawatch) -> Exchanges:
+    """Kill a server and return what became of the clients' exchanges from then on."""
+    clients = pair.clients()
+    dead.kill()
+    clients.start(rate=RATE, clients=5)
+    if case.death == "terminated":
+        pair.standby.skew(0)
+    if case.crash:
+        assert watch.process.wait(30) == -9, "it was not killed: the step's command was never sent"
+        watch.start()
+    time.sleep(WINDOW)
+    return clients.stop()
+
+
+def spec_of(case: Case) -> PairSpec:
+    """Return the pair that a case needs."""
+    return PairSpec(
+        version=case.version,
+        heartbeat_delay=1.0,
+        max_response_delay=float(WINDOW),
+        max_unacked_clients=10 if case.death == "quiet" else 0,
+        faketime=frozenset({"b"}) if case.death == "terminated" else frozenset(),
+    )
+
+
+def came_back(pair: Pair, case: Case, watch: Keawatch) -> tuple[bool, bool]:
+    """Wait until both are at work and hold the same leases; return whether both ever served at once, and whether they do."""
+    if not case.watched and case.death != "standby":
+        return False, False  # What Kea alone never ends is not waited for.
+    twice, until = False, time.monotonic() + 60
+    while pair.states() != ("hot-standby", "hot-standby"):
+        twice = twice or bool(pair.primary.scopes() and pair.standby.scopes())
+        assert time.monotonic() < until, pair.states()
+        time.sleep(0.1)
+    if case.watched:
+        watch.wait_for("OK", 60)
+        wait_alike(pair, 60)
+    return twice, True
+
+
+@pytest.fixture(scope="module")
+def seen(possible: None) -> dict[Case, Seen]:
+    """Play every case, a few laboratories at a time."""
+    done = side_by_side(play, CASES, AT_ONCE)
+    for case, result in done.items():
+        print(f"{case}: {result.exchanges}, {result.state}, serves {result.serving}")
+    return done
+
+
+@pytest.mark.kea
+class TestASurvivor:
+    def test_serves_all_clients_alone_within_the_time_in_which_kea_alone_waits(self, seen: dict[Case, Seen]) -> None:
+        for case, result in seen.items():
+            if case.watched:
+                assert (result.state, result.serving) == ("partner-down", ["a"]), case
+
+    def test_loses_less_than_half_of_what_kea_alone_loses(self, seen: dict[Case, Seen]) -> None:
+        alone = {(case.version, case.death): result.exchanges.lost for case, result in seen.items() if not case.watched}
+        for case, result in seen.items():
+            # Kea alone never ends the other deaths; and how long a killed keawatch takes to be started is not its doing.
+            lost = alone.get((case.version, case.death), RATE * WINDOW)
+            assert not case.watched or case.crash or result.exchanges.lost < lost / 2, case
+
+    def test_never_serves_beside_the_one_that_comes_back(self, seen: dict[Case, Seen]) -> None:
+        assert not [case for case, result in seen.items() if result.twice]
+
+    def test_has_the_same_leases_as_its_partner_when_both_are_back(self, seen: dict[Case, Seen]) -> None:
+        assert all(result.alike for case, result in seen.items() if case.watched)
+
+    def test_leaves_no_plan_open(self, seen: dict[Case, Seen]) -> None:
+        for case, result in seen.items():
+            assert not case.watched or "ok" in [end["body"]["result"] for end in result.ends], case
