@@ -80,7 +80,7 @@ def play(lab: Lab, case: Case) -> Seen:
     if case.watched:
         # While the clocks are apart it does not heal the pair.
         watch.start(crash=case.crash)
-        watch.wait_seen(20)
+        watch.wait_seen(60)
     exchanges = count_losses(pair, dead, case, watch)
     state, serving = alive.state(), alive.scopes()
     dead.launch()
@@ -100,7 +100,7 @@ def count_losses(pair: Pair, dead: Node, case: Case, watch: Keawatch) -> Exchang
     if case.death == "terminated":
         pair.standby.skew(0)
     if case.crash:
-        assert watch.process.wait(30) == -9, "it was not killed: the step's command was never sent"
+        assert watch.process.wait(60) == -9, "it was not killed: the step's command was never sent"
         watch.start()
     time.sleep(WINDOW)
     return clients.stop()

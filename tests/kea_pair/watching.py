@@ -53,11 +53,12 @@ class Wish:
 
 @dataclass(frozen=True)
 class Post:
-    """Where a keawatch stands: a name for its folder, its address, and further keys of a server's table by the server's name."""
+    """Where a keawatch stands: its folder, its address, further keys of a server's table by its name, and how it is run."""
 
     name: str = "keawatch"
     listen: str = "127.0.0.1:9745"
     keys: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (str(PROGRAM),)
 
 
 class Keawatch:
@@ -105,9 +106,9 @@ class Keawatch:
 
     def start(self, *, crash: str | None = None) -> None:
         """Run the daemon; with *crash* as ``tests.kea_pair.crashing`` takes it, it kills itself at that instant."""
-        command = [str(PROGRAM), "run", "-c", str(self.config)]
+        command = [*self.post.program, "run", "-c", str(self.config)]
         if crash:
-            command = [sys.executable, "-m", "tests.kea_pair.crashing", crash, *command[1:]]
+            command = [sys.executable, "-m", "tests.kea_pair.crashing", crash, "run", "-c", str(self.config)]
         with self.log.open("a") as log:
             self._process = self.lab.popen("w", command, log)
 
@@ -158,7 +159,7 @@ class Keawatch:
     def wait_seen(self, deadline: float) -> None:
         """Wait at most so many seconds until the daemon has looked at the pair."""
         until = time.monotonic() + deadline
-        while self.ask("check").returncode == 3:
+        while self.ask("check", timeout=90).returncode == 3:
             if time.monotonic() > until:
                 raise LabError(f"keawatch has not looked at the pair after {deadline} s")
             time.sleep(0.2)
