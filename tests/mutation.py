@@ -14,36 +14,49 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keawatch.core import decision
+from keawatch.core.model import HaState, History, NoAnswer
 from keawatch.core.plan import Plan, Step
+from keawatch.core.policy import Policy, Strategy
+from tests.builders import POLICY
+from tests.core.seen import MODES, Srv, Word, differing, held, look
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs/mutants.md"
 
-ROOMS: tuple[tuple[str, ...], ...] = (
-    (
-        "tests/core/test_takeover.py",
-        "tests/core/test_decision.py",
-        "tests/core/test_locks.py",
-        "tests/core/test_remedies.py",
-        "tests/core/test_healing.py",
-        "tests/core/test_lease_remedies.py",
-        "tests/core/test_gate.py",
-        "tests/core/test_rejoin.py",
+_HEALING = ("tests/core/test_healing.py", "tests/daemon/test_plans_on_a_pair.py", "tests/core/test_remedies.py")
+_LEASES = ("tests/core/test_lease_remedies.py", "tests/core/test_decision.py", "tests/daemon/test_plans_on_a_pair.py")
+_GATE = ("tests/core/test_gate.py", "tests/daemon/test_plans_on_a_pair.py")
+ROOMS: Mapping[str, tuple[str, ...]] = {
+    "guard": ("tests/core/test_decision.py",),
+    "take-over": ("tests/core/test_takeover.py",),
+    **dict.fromkeys(("seamless", "cover", "reset"), _HEALING),
+    **dict.fromkeys(("gate", "continue"), _GATE),
+    **dict.fromkeys(("reconcile", "upkeep", "resync"), _LEASES),
+    **dict.fromkeys(
+        ("enable", "shorten", "settle"),
+        (
+            "tests/core/test_remedies.py",
+            "tests/core/test_rejoin.py",
+            "tests/core/test_decision.py",
+            "tests/daemon/test_plans_on_a_pair.py",
+        ),
     ),
-    ("tests/core/test_plans_fit.py", "tests/core/test_laws.py", "tests/daemon/test_plans_on_a_pair.py"),
-    ("tests/daemon/test_performer.py", "tests/core/test_scenarios.py", "tests/model"),
-)
-"""Tests by how soon they are asked: those behind only about what those in front have not noticed."""
+}
+"""The tests that are asked about a plan, or about the guards, the likeliest first."""
+
+LAST = ("tests/core/test_laws.py", "tests/daemon/test_performer.py", "tests/model")
+"""Asked about what those have not noticed."""
 
 LONGEST = 600
 """Seconds that one room may take; a mutant that makes the tests hang has been noticed."""
@@ -70,10 +83,11 @@ class Mutant:
 
     def of(self, step: Step) -> Step:
         """Return *step* without it."""
+        changed: dict[str, Any] = {self.part: None if self.part == "compensation" else False}
         if self.part in CONDITIONS:
             kept = [c for number, c in enumerate(getattr(step, self.part)) if number != self.index]
-            return replace(step, **{self.part: tuple(kept)})
-        return replace(step, **{self.part: None if self.part == "compensation" else False})
+            changed = {self.part: tuple(kept)}
+        return replace(step, **changed)
 
     def strike(self) -> None:
         """Take it out, for the rest of this process."""
@@ -116,14 +130,13 @@ def parts_of(plan: Plan) -> Iterator[Mutant]:
 
 def run(tests: Sequence[str], plugins: Sequence[object] = ()) -> int:
     """Run some tests up to the first that is red, in silence, and return pytest's status."""
-    there = [test for test in tests if (ROOT / test).exists()]
     options = ["-q", "-x", "-m", "not kea", "-p", "no:cacheprovider", "-p", "no:randomly"]
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        return int(pytest.main([*options, *there], plugins=list(plugins)))
+        return int(pytest.main([*options, *tests], plugins=list(plugins)))
 
 
 class FirstRed:
@@ -173,7 +186,7 @@ def noticed(mutant: Mutant) -> str:
         status = run(room, [first])
         return first.test or ("" if status == 0 else f"pytest ended with {status}")
 
-    for room in ROOMS:
+    for room in (*((test,) for test in ROOMS[mutant.strategy]), LAST):
         found = in_a_child(lambda room=room: ask(room), LONGEST)  # type: ignore[misc]
         if found:
             return found
@@ -181,50 +194,50 @@ def noticed(mutant: Mutant) -> str:
 
 
 def all_mutants() -> list[Mutant]:
-    """Return everything that can be taken out of any plan that the first rooms' tests make, and every guard."""
+    """Return every guard, and all that can be taken out of the plans for any two servers there can be."""
 
     def collect() -> str:
         found: set[Mutant] = set()
         _after_making(lambda plan: found.update(parts_of(plan)))
-        status = run([*ROOMS[0], "tests/core/test_plans_fit.py"])
-        if status:
-            return f"!{status}"
-        return "\n".join("\t".join((m.strategy, m.key, m.part, str(m.index), m.what)) for m in found if not _made_up(m))
+        for history, policy in situations():
+            decision.decide(history, policy)
+        return "\n".join("\t".join((m.strategy, m.key, m.part, str(m.index), m.what)) for m in found)
 
-    told = in_a_child_by_file(collect)
-    if told.startswith("!"):
-        raise SystemExit(f"the tests are red before anything is taken out (pytest ended with {told[1:]})")
-    rows = [line.split("\t") for line in told.splitlines()]
+    rows = [line.split("\t") for line in in_a_child_by_file(collect).splitlines()]
     parts = [Mutant(strategy, key, part, int(index), what) for strategy, key, part, index, what in rows]
     return [*(Mutant("guard", guard.value) for guard, _ in decision.GUARDS), *sorted(parts)]
 
 
-STRATEGIES = frozenset(
-    {
-        "seamless",
-        "cover",
-        "reset",
-        "take-over",
-        "enable",
-        "shorten",
-        "gate",
-        "continue",
-        "reconcile",
-        "upkeep",
-        "resync",
-        "settle",
-    }
+SEEN: tuple[Word, ...] = (
+    HaState.TERMINATED,
+    HaState.WAITING,
+    HaState.READY,
+    HaState.HOT_STANDBY,
+    HaState.LOAD_BALANCING,
+    HaState.PARTNER_DOWN,
+    NoAnswer.REFUSED,
 )
+"""What a server says, or does not, where there is something to be done."""
 
 
-def _made_up(mutant: Mutant) -> bool:
-    """Return whether a test has made that plan itself."""
-    return mutant.strategy not in STRATEGIES
+def situations() -> Iterator[tuple[History, Policy]]:
+    """Yield pairs of which something is to be made, in both modes, with what makes plans of every kind."""
+    policies = [replace(POLICY, take_over=True, fences=("a", "b"), strategies=(way,)) for way in Strategy]
+    for mode, first, second, off in product(MODES, SEEN, SEEN, ((), (1000,))):
+        dead = isinstance(first, NoAnswer) or isinstance(second, NoAnswer)
+        for proven in (False, True) if dead else (False,):
+            a = Srv("a", first, mode, partner_word=HaState.UNAVAILABLE, dead=proven, pauses="always", off=off)
+            b = Srv("b", second, mode, partner_word=HaState.UNAVAILABLE, dead=proven, pauses="always", off=off)
+            history = held(look(a, b, mode=mode), 200.0, every=40.0)
+            for policy in policies:
+                yield history, policy
+                yield differing(history, missing=3), policy
+                yield replace(differing(history, ago=100.0), upkeep_due=history.now), policy
 
 
 def in_a_child_by_file(do: Callable[[], str]) -> str:
     """Return what *do* returns in a forked process, however long it is."""
-    path = Path(f"/tmp/keawatch-mutants-{os.getpid()}")
+    path = Path(tempfile.gettempdir()) / f"keawatch-mutants-{os.getpid()}"
 
     def written() -> str:
         path.write_text(do(), encoding="utf-8")
@@ -248,10 +261,10 @@ and the first test that turns red when that one alone is taken out. `make mutant
 """
 
 
-def table(found: dict[Mutant, str]) -> str:
-    """Return the list as a document."""
+def table(found: dict[Mutant, str], of: int) -> str:
+    """Return the list as a document; *of* is how many there are in all."""
     missed = [mutant for mutant, test in found.items() if not test]
-    lines = [HEAD, f"{len(found)} were taken out; {len(missed)} of them no test has noticed.\n\n"]
+    lines = [HEAD, f"{len(found)} of {of} were taken out; {len(missed)} of them no test has noticed.\n\n"]
     lines += ["| Plan | Step or guard | Taken out | Noticed by |\n", "|---|---|---|---|\n"]
     for mutant, test in found.items():
         plan = "" if mutant.strategy == "guard" else f"`{mutant.strategy}`"
@@ -265,12 +278,13 @@ def main(words: Sequence[str]) -> int:
     """Take out what is named by *words*, or everything, and return 1 when something would not be missed."""
     mutants = [mutant for mutant in all_mutants() if all(word in str(mutant) for word in words)]
     found: dict[Mutant, str] = {}
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for mutant, test in zip(mutants, pool.map(noticed, mutants), strict=True):
-            found[mutant] = test
-            print(f"{mutant}: {test or 'NOBODY NOTICES'}", flush=True)
+    # What is read once need not be read by each child.
+    run(["--collect-only", *{test for mutant in mutants for test in ROOMS[mutant.strategy]}])
+    for mutant in mutants:
+        found[mutant] = noticed(mutant)
+        print(f"{mutant}\t{mutant.index}\t{found[mutant] or 'NOBODY NOTICES'}", flush=True)
     if not words:
-        LIST.write_text(table(found), encoding="utf-8")
+        LIST.write_text(table(found, len(mutants)), encoding="utf-8")
     return int(not all(found.values()))
 
 

@@ -28,6 +28,7 @@ Measured on {{date}} with Kea {{kea}} and keawatch {{keawatch}}, DHCPv4 where no
 played twice on a fresh pair of real servers in network namespaces: once with keawatch in `observe`, which changes nothing, so
 that Kea is alone, and once with `auto`. The raw results, each with the commit that was played, are in [faults.json](faults.json).
 What was not played says so. (b57782f and dc425ba were states of work on the way to b797687, and are not kept.)
+What each guard and condition is missed by when it is taken out stands in [mutants.md](mutants.md).
 
 {RATE} exchanges a second from {CLIENTS} clients all through; heartbeat-delay {HEARTBEAT:g} s, max-response-delay
 {MAX_RESPONSE:g} s (8 s where the link is cut). keawatch: interval 1 s, confirm_for 2 s, grace 4 s, cooldown 5 s, the rest as

@@ -142,6 +142,7 @@ def seen(possible: None) -> dict[Case, Seen]:
 
 
 @pytest.mark.kea
+@pytest.mark.skipif(not WHOLE, reason="part of the whole matrix (make kea-all)")
 class TestASurvivor:
     def test_serves_all_clients_alone_within_the_time_in_which_kea_alone_waits(self, seen: dict[Case, Seen]) -> None:
         for case, result in seen.items():
