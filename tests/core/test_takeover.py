@@ -145,6 +145,13 @@ class TestEachStep:
                 snapshot = held(changed, 0.0).newest
                 assert any(unmet(c, snapshot, snapshot) for c in step.before), step.key
 
+    @pytest.mark.parametrize(("one", "hears"), [(STANDBY_DEAD, "a"), (PRIMARY_DEAD, "b")])
+    def test_is_not_sent_to_a_survivor_that_has_heard_its_partner_after_all(self, one: Look, hears: str) -> None:
+        changed = replace(one, **{hears: Srv(hears, HS)})  # type: ignore[arg-type]
+        snapshot = held(changed, 0.0).newest
+        (step,) = [step for step in plan_of(seen(one)).steps if step.key == "survivor-alone"]
+        assert any(unmet(c, snapshot, snapshot) for c in step.before)
+
     def test_of_a_terminated_survivor_needs_it_to_serve_nobody(self) -> None:
         plan = plan_of(seen(TERMINATED_ALONE))
         serving = held(replace(TERMINATED_ALONE, b=Srv("b", T, scopes=("b",))), 0.0).newest
@@ -163,6 +170,38 @@ class TestEachStep:
         last = plan_of(seen(STANDBY_DEAD)).steps[-1]
         assert last.required
         assert {c.fact for c in last.after} == {Fact.STATE, Fact.SERVES}
+
+    @pytest.mark.parametrize(
+        ("one", "policy"),
+        [(STANDBY_DEAD, TAKES), (TERMINATED_ALONE, TAKES), (look(alone("a"), silent("b")), FENCES)],
+    )
+    def test_is_skipped_once_the_survivor_serves_alone(self, one: Look, policy: Policy) -> None:
+        """Taken up after a crash, a plan that has reached its end fences nobody and resets nobody."""
+        name = "a" if one.b.word in set(NoAnswer) else "b"
+        over = replace(one, **{name: Srv(name, HaState.PARTNER_DOWN)})  # type: ignore[arg-type]
+        snapshot = held(over, 0.0).newest
+        for step in plan_of(seen(one, policy)).steps:
+            if step.order or step.work:
+                assert any(unmet(c, snapshot, snapshot) for c in step.only_if), step.key
+
+    @pytest.mark.parametrize(
+        ("key", "one"),
+        [
+            ("survivor-forgets", TERMINATED_ALONE),
+            ("survivor-reset", TERMINATED_ALONE),
+            ("survivor-anew", TERMINATED_ALONE),
+            ("survivor-alone", PRIMARY_DEAD),
+            ("survivor-not-alone", look(dead("a"), HaState.PARTNER_IN_MAINTENANCE)),
+            ("survivor-scopes", look(dead("a"), Srv("b", HaState.PARTNER_DOWN, scopes=()))),
+            ("survivor-serves", look(dead("a"), Srv("b", HaState.PARTNER_DOWN, scopes=()))),
+            ("survivor-serves", look(dead("a"), Srv("b", HaState.PARTNER_IN_MAINTENANCE))),
+        ],
+    )
+    def test_is_not_taken_for_done_while_nothing_has_changed(self, key: str, one: Look) -> None:
+        (step,) = [step for step in plan_of(seen(TERMINATED_ALONE)).steps if step.key == key]
+        snapshot = held(one, 0.0).newest
+        assert not any(unmet(c, snapshot, snapshot) for c in step.only_if), "it is looked at where it has to be done"
+        assert any(unmet(c, snapshot, snapshot) for c in step.after)
 
 
 class TestAFence:
@@ -192,6 +231,11 @@ class TestAFence:
 
     def test_is_not_run_while_the_partner_hears_the_server(self) -> None:
         assert decide(held(look(silent("a"), Srv("b", HS)), 280.0), FENCES).plan is None
+
+    def test_that_says_yes_of_a_server_that_answers_is_not_believed(self) -> None:
+        fence = plan_of(seen(look(alone("a"), silent("b")), FENCES)).steps[0]
+        snapshot = held(look(alone("a"), HaState.WAITING), 0.0).newest
+        assert any(unmet(c, snapshot, snapshot) for c in fence.after)
 
     def test_is_not_run_on_a_server_that_has_come_back(self) -> None:
         fence = plan_of(seen(look(alone("a"), silent("b")), FENCES)).steps[0]

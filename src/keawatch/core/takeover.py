@@ -127,7 +127,7 @@ def _out_of_terminated(left: Left, off: Condition) -> tuple[Step, ...]:
     """Return the steps that bring a terminated server that serves nobody out of that state, as ``cover`` does its primary."""
     gone, alive = left.gone.server, left.alive.server
     terminated = (state(alive, HaState.TERMINATED),)
-    harmless = (off, *terminated, serves_not(alive))
+    harmless = (off, serves_not(alive))
     left_it = (state(alive, *_GOES_ALONE, HaState.PARTNER_DOWN),)
     forget = Step(
         key="survivor-forgets",
