@@ -64,7 +64,7 @@ def play(lab: Lab, case: Case) -> dict[str, list[str]]:
     pair.standby.skew(90)
     pair.wait_states("terminated", "terminated", 20)
     wish = Wish(strategies=("reset",), grace=1.0)
-    watches = {post.name: Keawatch(lab, pair, wish, post) for post in posts()}
+    watches = {post.name: Keawatch(lab, pair, wish, post=post) for post in posts()}
     leader = watches["beside-a"]
     for watch in watches.values():
         watch.start(crash=case.crash if watch is leader else None)

@@ -92,7 +92,9 @@ def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tupl
     performer.fences = {server.name: FenceCommand(server.name, server.fence) for server in pair.server if server.fence}
     work = LeaseWork(pair.name, servers, policy, config.watch.state_dir, backups=backups)
     keeper = LeaseKeeper(work, journal, schedule_of(pair))
-    parts = Parts(poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal), sibling=sibling)
+    parts = Parts(
+        poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal), sibling=sibling
+    )
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers, backups)
 
 
