@@ -108,7 +108,6 @@ def healed(possible: None) -> dict[Case, dict[str, list[str]]]:
 
 
 @pytest.mark.kea
-@pytest.mark.skipif(not WHOLE, reason="part of the whole matrix (make kea-all)")
 class TestTwoKeawatches:
     def test_heal_a_pair_once(self, healed: dict[Case, dict[str, list[str]]]) -> None:
         for case, done in healed.items():
