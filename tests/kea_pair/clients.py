@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kea_pair.net import LabError, Launcher
+from tests.kea_pair.net import LabError, Launcher, run
 
 LONGEST_SECONDS = 900
 # perfdhcp goes on receiving that long after its last packet, or the last exchange would count as lost.
 GRACE_SECONDS = 0.5
-QUIET_SECONDS = 0.003
 GAP_SECONDS = 0.1
 OFFERS = {4: "DISCOVER-OFFER", 6: "SOLICIT-ADVERTISE"}
 ACKS = {4: "REQUEST-ACK", 6: "REQUEST-REPLY"}
@@ -91,7 +90,7 @@ class Exchanges:
 
     def __str__(self) -> str:
         return (
-            f"{self.lost} of {self.sent} exchanges lost in {self.seconds:.1f} s, "
+            f"{self.lost} of {self.sent} exchanges lost in {self.seconds:.1f} s ({self.offered} offered, {self.requested} requested), "
             f"{self.seconds_without_service:.2f} s without service, longest gap {self.longest_gap:.3f} s"
         )
 
@@ -109,6 +108,7 @@ class Clients:
         self._report = lab.folder / f"perfdhcp-{next(_numbers)}.txt"
         self._rate = 0
         self._begun = 0.0
+        self._counted = (0, 0)
         self._bound: float = LONGEST_SECONDS
 
     def start(self, rate: int, seconds: int | None = None, clients: int = 100, extra: Sequence[str] = ()) -> None:
@@ -122,6 +122,8 @@ class Clients:
         # -x t adds the moment of every successful exchange to the report.
         options = ["-r", rate, "-R", clients, "-p", self._bound, "-W", round(GRACE_SECONDS * 1e6), "-x", "t", *extra]
         command = [*self._perfdhcp, f"-{self._service}", "-l", "eth0", *(str(option) for option in options)]
+        table = run(*self._lab.network.enter("c", ["cat", f"/proc/net/{_TABLES[self._service]}"]))
+        self._counted = _datagrams(table, self._service)
         with self._report.open("w") as report:
             self._begun = time.monotonic()
             self._process = self._lab.popen("c", command, report)
@@ -132,9 +134,8 @@ class Clients:
         """
         process = self._running()
         if process.poll() is None:
-            _wait_quiet(process.pid, deadline=3 / self._rate + GAP_SECONDS)
+            _interrupt(process, self._rate, self._service, self._counted)
             self._bound = min(self._bound, time.monotonic() - self._begun)
-            process.send_signal(signal.SIGINT)
         return self.wait()
 
     def wait(self) -> Exchanges:
@@ -200,26 +201,83 @@ def _number(section: str, name: str) -> int:
     return int(match.group(1))
 
 
-def _wait_quiet(pid: int, deadline: float) -> None:
-    # An exchange that perfdhcp is interrupted in would count as lost, so this waits for a moment when an answer has come
-    # and no question followed. /proc/PID/net shows the network of that process.
-    counters = Path(f"/proc/{pid}/net/dev")
-    until = time.monotonic() + deadline
-    last, since, answered = _packets(counters), time.monotonic(), False
-    while (now := time.monotonic()) < until:
-        seen = _packets(counters)
-        if seen != last:
-            answered = seen[0] > last[0] and seen[1] == last[1]
-            last, since = seen, now
-        elif answered and now - since > QUIET_SECONDS:
-            return
+@dataclass(frozen=True)
+class _Counters:
+    """
+    What perfdhcp has sent and read since it began, and how often its main loop has slept since then.
+    """
+
+    sent: int
+    read: int
+    slept: int
+
+    @property
+    def settled(self) -> bool:
+        """
+        Return whether no exchange is under way, given that all went well so far: each is two questions and two answers.
+        """
+        return self.sent == self.read and self.sent % 2 == 0
+
+
+# Datagrams, not packets: an address that is asked for by ARP is no part of an exchange. One counts as read when perfdhcp has
+# read it.
+_TABLES = {4: "snmp", 6: "snmp6"}
+_FIELDS = {
+    4: r"^Udp: (?P<read>\d+) \d+ \d+ (?P<sent>\d+) ",
+    6: r"^Udp6InDatagrams\s+(?P<read>\d+)$.*^Udp6OutDatagrams\s+(?P<sent>\d+)$",
+}
+
+
+def _datagrams(table: str, service: int) -> tuple[int, int]:
+    found = re.search(_FIELDS[service], table, re.MULTILINE | re.DOTALL)
+    if not found:
+        raise LabError(f"the kernel's counters name no datagrams of DHCPv{service}:\n{table}")
+    return int(found["sent"]), int(found["read"])
+
+
+def _interrupt(process: subprocess.Popen[str], rate: int, service: int, begun: tuple[int, int]) -> None:
+    """
+    Interrupt perfdhcp between two exchanges, if there is such a moment: one that it is interrupted in would count as lost.
+
+    That no exchange is under way is proven, not guessed by a time: what is looked at may wait for its turn on a busy machine,
+    and so may the one who looks. So all that was read must have been worked on (the main loop has been round since), and it
+    must still be so once perfdhcp is stopped.
+    """
+    exact = time.monotonic() + 10 / rate + 0.5
+    rough = exact + 3 / rate + GAP_SECONDS
+    last = _since(process, service, begun)
+    while process.poll() is None and (now := time.monotonic()) < rough:
+        seen = _since(process, service, begun)
+        # Where exchanges were lost the sums never agree again, and an answer that no question followed has to do.
+        quiet = seen.settled if now < exact else seen.read > last.read and seen.sent == last.sent
+        if quiet and _worked_on(process, service, begun, seen):
+            process.send_signal(signal.SIGSTOP)
+            frozen = _since(process, service, begun)
+            if (frozen.sent, frozen.read) == (seen.sent, seen.read):
+                break
+            process.send_signal(signal.SIGCONT)
+        last = seen
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+
+
+def _since(process: subprocess.Popen[str], service: int, begun: tuple[int, int]) -> _Counters:
+    # /proc/PID/net shows the network of that process.
+    proc = Path(f"/proc/{process.pid}")
+    sent, read = _datagrams((proc / "net" / _TABLES[service]).read_text(), service)
+    slept = re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", (proc / "status").read_text(), re.MULTILINE)
+    return _Counters(sent - begun[0], read - begun[1], int(slept.group(1)) if slept else 0)
+
+
+def _worked_on(process: subprocess.Popen[str], service: int, begun: tuple[int, int], seen: _Counters) -> bool:
+    # Its main loop looks for answers, sleeps a microsecond, and looks whether it is interrupted: after two sleeps it has looked.
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:
+        now = _since(process, service, begun)
+        if (now.sent, now.read) != (seen.sent, seen.read):
+            return False
+        if now.slept >= seen.slept + 3:
+            return True
         time.sleep(0.0002)
-
-
-def _packets(counters: Path) -> tuple[int, int]:
-    for line in counters.read_text().splitlines():
-        name, _, numbers = line.partition(":")
-        if name.strip() == "eth0":
-            fields = numbers.split()
-            return int(fields[1]), int(fields[9])
-    return 0, 0
+    return False

@@ -104,6 +104,33 @@ def test_a_cut_between_the_servers_makes_both_serve(lab: Lab) -> None:
     pair.wait_normal(10)
 
 
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """
+    Give nobody a core of his own: more processes count in circles than there are cores.
+    """
+    circles = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for process in circles:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(("version", "service"), [("2.6", 4), ("3.0", 6)])
+def test_clients_that_are_stopped_leave_no_exchange_half_done(
+    lab_pair: PairFactory, version: str, service: int, busy_machine: None
+) -> None:
+    clients = lab_pair(PairSpec(version=version, service=service)).clients()
+    for number in range(8):
+        clients.start(rate=50)
+        time.sleep(0.3 + 0.037 * number)
+        exchanges = clients.stop()
+        assert exchanges.lost == 0, exchanges
+        assert exchanges.sent > 5
+
+
 def test_clients_measure_a_gap(lab_pair: PairFactory) -> None:
     pair = lab_pair(PairSpec(heartbeat_delay=FAST))
     clients = pair.clients()

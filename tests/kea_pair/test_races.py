@@ -1,7 +1,5 @@
 """What Kea's own rejoining leaves apart (a late primary, a split) is found, told and reconciled, on real Kea."""
 
-import json
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +36,7 @@ SPLIT_RATE = {4: 30, 6: 15}
 # More clients come than it has addresses, so each server gives out what the other has given to somebody else.
 SMALL = {
     4: Subnet("10.0.0.0/8", "10.128.0.0", "10.128.1.43"),
-    6: Subnet("fd77::/32", "fd77:0:1::", "fd77:0:1::3f"),
+    6: Subnet("fd77::/32", "fd77:0:1::", "fd77:0:1::7f"),
 }
 # Others are leased all the while, or two owners of an address would be more of a database than may be changed unasked.
 OTHERS = 2000
@@ -175,14 +173,10 @@ def fall_apart(lab: Lab, case: Case) -> Split:
 
 
 def told_twice(watch: Keawatch) -> tuple[set[str], set[str]]:
-    """Return the addresses that keawatch tells have two owners, wherever it tells it, and the diagnoses there were."""
+    """Return the addresses of which keawatch's status tells that they have two owners, and the diagnoses there were."""
     history, status = watch.history(), watch.status()
-    compared = [entry["body"]["comparison"] for entry in history if entry["kind"] == "compared"]
-    told = {rival["address"] for comparison in [*compared, watch.document("diff")] for rival in comparison["rivals"]}
-    diagnosis = status["diagnosis"]
-    if diagnosis["code"] == "ADDRESS_TWICE":
-        told |= set(re.findall(r"\d+\.\d+\.\d+\.\d+|fd77:[0-9a-f:]+", json.dumps(diagnosis)))
-    return told, {diagnosis["code"], *_codes(history)}
+    told = {rival["address"] for rival in status["leases"]["rivals"]}
+    return told, {status["diagnosis"]["code"], *_codes(history)}
 
 
 def _codes(value: Any) -> set[str]:
