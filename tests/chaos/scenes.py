@@ -381,20 +381,20 @@ def journal_full(stage: Stage) -> None:
     make_room(state)
 
 
-def _disk_full(node: Node) -> None:
+def _disk_full(node: Node, seconds: float) -> None:
     fill(node.home / "data")
-    time.sleep(20.0)
+    time.sleep(seconds)
     make_room(node.home / "data")
 
 
 def standby_disk_full(stage: Stage) -> None:
     """Fill the disk of the standby's lease file for a while."""
-    _disk_full(stage.pair.standby)
+    _disk_full(stage.pair.standby, 20.0)
 
 
 def primary_disk_full(stage: Stage) -> None:
     """Fill the disk of the primary's lease file for a while."""
-    _disk_full(stage.pair.primary)
+    _disk_full(stage.pair.primary, 40.0)
 
 
 def misbehaving(how: str) -> Callable[[Stage], None]:
@@ -492,7 +492,7 @@ SCENES = (
     ),
     Scene(
         "primary-disk-full",
-        "The disk of the primary's lease file is full for 20 s",
+        "The disk of the primary's lease file is full for 40 s",
         primary_disk_full,
         around=small_leases("a"),
     ),

@@ -249,26 +249,40 @@ class TestTraffic:
                     "pkt4-receive-drop": 4,
                     "pkt4-ack-sent": 30,
                     "pkt4-nak-sent": 1,
+                    "pkt4-offer-sent": 33,
                 },
-                (90, 36, 31),
+                (90, 36, 31, 33, 1),
             ),
             (
                 "dhcp6",
                 {"pkt6-received": 90, "pkt6-request-received": 9, "pkt6-renew-received": 5, "pkt6-rebind-received": 1},
-                (90, 15, 0),
+                (90, 15, 0, 0, 0),
             ),
         ],
     )
     async def test_is_read_of_the_packet_counters(
-        self, service: str, counters: Mapping[str, int], told: tuple[int, int, int]
+        self, service: str, counters: Mapping[str, int], told: tuple[int, int, int, int, int]
     ) -> None:
         place = Counting(SOCKET, Kea("2.6"), counters)
         one = server(place, service=service)
         await one.refresh_facts()
         await one.refresh_traffic()
 
+        read = one.facts.traffic
+        assert read is not None
+        assert (read.received, read.requests, read.answers, read.offers, read.refusals) == told
+        assert read.up is None
+
+    async def test_says_for_how_long_the_server_has_run(self) -> None:
+        one = server(Counting(SOCKET, Kea("2.6"), {"pkt4-received": 1}))
+        status = await one.observe(2)
+        await one.refresh_facts()
+        await one.refresh_traffic()
+
         assert one.facts.traffic is not None
-        assert (one.facts.traffic.received, one.facts.traffic.requests, one.facts.traffic.answers) == told
+        assert one.facts.traffic.up is not None
+        assert isinstance(status.answer, ServerStatus)
+        assert one.facts.traffic.up == pytest.approx(status.answer.uptime, abs=2)
 
     async def test_is_none_where_the_command_is_not_to_be_had(self) -> None:
         place = Counting(SOCKET, Kea("2.6"), {"pkt4-received": 1})

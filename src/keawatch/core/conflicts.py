@@ -1,5 +1,5 @@
 """
-Tells of refused lease updates before they terminate the pair: which clients, why, how near the limit; and of requests without answer.
+Tells of refused lease updates before they terminate the pair: which clients, why, and how near the limit.
 
 The counting is done in ``rejects`` (by the logs) and ``traffic`` (by the packet counters); here it is judged and put into words.
 """
@@ -32,10 +32,8 @@ FEWEST = 3
 """Clients from which on a conflict is more than a chance meeting."""
 
 _UNANSWERED = 5
-_UNANSWERED_FOR = 10.0
-_STILL_ASKED = timedelta(seconds=60)
-_FROZEN_FOR = 60.0
-_HEARD_BESIDE = 20
+UNANSWERED_FOR = 10.0
+STILL_ASKED = timedelta(seconds=60)
 
 
 # --- how near
@@ -91,10 +89,11 @@ def _how_many(seen: Forecast) -> str:
 def _when(seen: Forecast) -> str:
     if seen.full_at is None or seen.per_minute is None:
         return ""
-    return f"; at the present rate ({_rate(seen.per_minute)}) that is at {seen.full_at:%H:%M:%S} UTC"
+    return f"; at the present rate ({rate(seen.per_minute)}) that is at {seen.full_at:%H:%M:%S} UTC"
 
 
-def _rate(per_minute: float) -> str:
+def rate(per_minute: float) -> str:
+    """Return a rate in words."""
     return f"{per_minute:.0f} a minute" if per_minute >= 1.0 else f"{per_minute * 60.0:.1f} an hour"
 
 
@@ -151,7 +150,7 @@ def conflicts_subnet(facts: Facts) -> Finding | None:
         if not (refused or failed or (unknown and server.serves)):
             continue
         proof = (*_client_lines(refused), *failed, *_unknown_lines(partner, unknown))
-        unserved = bool(refused or failed) or _unanswered(facts, server) is not None
+        unserved = bool(refused or failed) or unanswered(facts, server) is not None
         return Finding(
             Code.CONFLICTS_SUBNET,
             Severity.CRITICAL if unserved else Severity.WARNING,
@@ -219,64 +218,19 @@ def _failed_v6(facts: Facts, server: Observation) -> tuple[str, ...]:
 # --- no answer
 
 
-def no_acks(facts: Facts) -> Finding | None:
-    """Return that a server that should serve reads requests and acknowledges none, or hears none of what its partner hears."""
-    for server, partner in facts.ways():
-        if not server.serves:
-            continue
-        dumb = _unanswered(facts, server)
-        if dumb is not None and dumb.since is not None:
-            seconds = (facts.history.now - dumb.since).total_seconds()
-            sentence = (
-                f"{server.server} is {server.word} with its DHCP on and acknowledges nothing: {dumb.unanswered} requests without an answer in "
-                f"{seconds:.0f} s. {_why_dumb(facts, server, partner)}"
-            )
-            return Finding(Code.NO_ACKS, Severity.CRITICAL, sentence, evidence(facts, _counters(dumb)))
-        deaf = _frozen(facts, server)
-        if deaf is not None and deaf.frozen_since is not None:
-            sentence = (
-                f"{server.server} is {server.word} and has read no packet of a client since {deaf.frozen_since:%H:%M:%S} UTC, in which time "
-                f"{partner.server} heard {deaf.heard_beside}: its DHCP is off, or no packet reaches it; look at its interface and its sockets."
-            )
-            return Finding(Code.NO_ACKS, Severity.CRITICAL, sentence, evidence(facts, _counters(deaf)))
-    return None
-
-
-def _why_dumb(facts: Facts, server: Observation, partner: Observation) -> str:
-    if refused_subnets(server, partner):
-        return f"{partner.server} refuses what it leases, since the subnets differ: {subnets_apart(facts)}; make them equal in both files."
-    if partner.status is None or (server.partner and server.partner.communication_interrupted):
-        return f"Kea answers a client only when {partner.server} has its lease, and {partner.server} is not reached."
-    return (
-        f"Most likely {partner.server} refuses its lease updates: look for LEASE_CMDS and HA_LEASE_UPDATE in both logs."
-    )
-
-
-def _counters(known: Answering) -> str:
-    last = known.last
-    return f"{known.server} has counted {last.received} packets, {last.requests} requests and {last.answers} answers by {last.at:%H:%M:%S} UTC"
-
-
-def _of(facts: Facts, server: Observation) -> Answering | None:
+def answering(facts: Facts, server: Observation) -> Answering | None:
+    """Return what is known of what became of a server's requests."""
     return next((one for one in facts.history.answering if one.server == server.server), None)
 
 
-def _unanswered(facts: Facts, server: Observation) -> Answering | None:
+def unanswered(facts: Facts, server: Observation) -> Answering | None:
     """Return what is known of a server's requests if they go unanswered, by more than a chance."""
-    known = _of(facts, server)
+    known = answering(facts, server)
     if known is None or known.since is None or known.asked_at is None or known.unanswered < _UNANSWERED:
         return None
     now = facts.history.now
-    long_enough = min((now - known.since).total_seconds(), facts.in_state(server)) >= _UNANSWERED_FOR
-    return known if long_enough and now - known.asked_at <= _STILL_ASKED else None
-
-
-def _frozen(facts: Facts, server: Observation) -> Answering | None:
-    known = _of(facts, server)
-    if known is None or known.frozen_since is None or known.heard_beside < _HEARD_BESIDE:
-        return None
-    frozen = (facts.history.now - known.frozen_since).total_seconds()
-    return known if min(frozen, facts.in_state(server)) >= _FROZEN_FOR else None
+    long_enough = min((now - known.since).total_seconds(), facts.in_state(server)) >= UNANSWERED_FOR
+    return known if long_enough and now - known.asked_at <= STILL_ASKED else None
 
 
 # --- who

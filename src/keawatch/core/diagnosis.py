@@ -13,7 +13,7 @@ from collections.abc import Callable
 from keawatch.core.backups import backup_behind, backup_silent, unwatched
 from keawatch.core.causes import cause_of_termination, skewed_now
 from keawatch.core.codes import Code, Diagnosis, Finding, Severity
-from keawatch.core.conflicts import conflicts_busy, conflicts_subnet, no_acks, rejects_near_limit, storm_lines
+from keawatch.core.conflicts import conflicts_busy, conflicts_subnet, rejects_near_limit, storm_lines
 from keawatch.core.divergence import address_twice, leases_diverged
 from keawatch.core.drift import config_drift
 from keawatch.core.facts import Facts, evidence, skew_line, subnets_apart
@@ -31,6 +31,7 @@ from keawatch.core.model import (
 from keawatch.core.plan import LONGEST_QUIET
 from keawatch.core.rejoin import rejoin_pause
 from keawatch.core.survivor import not_taken_over
+from keawatch.core.unserved import no_acks
 
 Rule = Callable[[Facts], Finding | None]
 

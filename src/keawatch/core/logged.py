@@ -22,7 +22,7 @@ MOST_TEXT = 400
 
 class LogKind(StrEnum):
     """
-    A message of Kea by its id (ha_messages.mes, lease_cmds_messages.mes, dhcp4_messages.mes, dhcpsrv_messages.mes).
+    A message of Kea by its id (ha_messages.mes, lease_cmds_messages.mes, dhcp4_messages.mes, dhcpsrv_messages.mes, alloc_engine_messages.mes).
 
     Kea 2.2 spells one of them otherwise: its HA_HIGH_CLOCK_SKEW_CAUSES_TERMINATION is taken for the later one.
     """
@@ -49,6 +49,13 @@ class LogKind(StrEnum):
     LEASE_CMDS_BULK_APPLY6_FAILED = "LEASE_CMDS_BULK_APPLY6_FAILED"
     LEASE_CMDS_DEL4_FAILED = "LEASE_CMDS_DEL4_FAILED"
     LEASE_CMDS_DEL6_FAILED = "LEASE_CMDS_DEL6_FAILED"
+
+    # A lease that the server itself could not store (alloc_engine_messages.mes), such as for want of room on its disk.
+    ALLOC_ENGINE_V4_ALLOC_ERROR = "ALLOC_ENGINE_V4_ALLOC_ERROR"
+    """The client is refused its request; Kea counts no failed allocation."""
+    ALLOC_ENGINE_V6_ALLOC_ERROR = "ALLOC_ENGINE_V6_ALLOC_ERROR"
+    """The client is told that there is no address, in a REPLY that is counted as any other."""
+    ALLOC_ENGINE_V6_EXTEND_ERROR = "ALLOC_ENGINE_V6_EXTEND_ERROR"
 
     # What it led to.
     HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION = "HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION"
@@ -121,6 +128,10 @@ CONFLICTS = REJECTED | {
     LogKind.LEASE_CMDS_ADD6_CONFLICT,
 }
 """A conflict, by either side: one lease update that clashes stands in both logs, once in each."""
+
+NOT_STORED = frozenset(
+    {LogKind.ALLOC_ENGINE_V4_ALLOC_ERROR, LogKind.ALLOC_ENGINE_V6_ALLOC_ERROR, LogKind.ALLOC_ENGINE_V6_EXTEND_ERROR}
+)
 
 TERMINATIONS = frozenset(
     {

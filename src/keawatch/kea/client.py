@@ -7,6 +7,7 @@ the addresses and about the server is kept here, so that Kea is asked for nothin
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -53,19 +54,42 @@ _JITTER = 1.5
 
 _UNKNOWN = (KeaTimeoutError, KeaOutcomeUnknownError)
 
-_COUNTERS: Mapping[int, tuple[str, tuple[str, ...], str, tuple[str, ...]]] = {
-    4: ("pkt4-received", ("pkt4-request-received",), "pkt4-receive-drop", ("pkt4-ack-sent", "pkt4-nak-sent")),
-    6: (
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """The packet counters of a DHCP version by what they count."""
+
+    received: str
+    requests: tuple[str, ...]
+    foreign: str
+    """A request for another server's offer is counted and then dropped (dhcp4_srv.cc, acceptServerId); what HA leaves to the partner is
+    dropped before it is counted as a request (buffer4_receive)."""
+    answers: tuple[str, ...]
+    offers: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
+    """Of the answers. A REPLY of DHCPv6 that refuses is counted as any other, and an ADVERTISE too."""
+
+    def all(self) -> tuple[str, ...]:
+        """Return each once."""
+        return tuple(dict.fromkeys((self.received, *self.requests, self.foreign, *self.answers, *self.offers)))
+
+
+_COUNTERS: Mapping[int, _Counters] = {
+    4: _Counters(
+        "pkt4-received",
+        ("pkt4-request-received",),
+        "pkt4-receive-drop",
+        ("pkt4-ack-sent", "pkt4-nak-sent"),
+        ("pkt4-offer-sent",),
+        ("pkt4-nak-sent",),
+    ),
+    6: _Counters(
         "pkt6-received",
         ("pkt6-request-received", "pkt6-renew-received", "pkt6-rebind-received"),
         "pkt6-receive-drop",
         ("pkt6-reply-sent",),
     ),
 }
-"""
-Packets, requests, those dropped unread, answers. A request for another server's offer is counted and then dropped (dhcp4_srv.cc,
-acceptServerId); what HA leaves to the partner is dropped before it is counted as a request (buffer4_receive).
-"""
 
 _RECONFIGURES = frozenset({"config-set", "config-reload"})
 
@@ -212,10 +236,22 @@ class KeaServer:
         self.facts = replace(self.facts, traffic=traffic)
 
     async def _traffic(self, at: datetime, until: float) -> Traffic:
-        received, asked, foreign, answered = _COUNTERS[self.who.family]
-        values = {name: await self._statistic(name, until) for name in (received, *asked, foreign, *answered)}
-        requests = sum(values[name] for name in asked) - values[foreign]
-        return Traffic(at, values[received], requests, sum(values[name] for name in answered))
+        names = _COUNTERS[self.who.family]
+        values = {name: await self._statistic(name, until) for name in names.all()}
+
+        def count(counters: tuple[str, ...]) -> int:
+            return sum(values[name] for name in counters)
+
+        up = _monotonic() - self._started_at
+        return Traffic(
+            at,
+            values[names.received],
+            count(names.requests) - values[names.foreign],
+            count(names.answers),
+            count(names.offers),
+            count(names.refusals),
+            up if math.isfinite(up) else None,
+        )
 
     async def _statistic(self, name: str, until: float) -> int:
         reply = await self.read("statistic-get", {"name": name}, deadline=until - _monotonic())
