@@ -5,6 +5,7 @@ Compares how a script went on a real pair with how it goes on the simulated one.
 import dataclasses
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from keawatch.sim import story
@@ -14,6 +15,7 @@ from keawatch.sim.pair import SimPair
 from keawatch.sim.scripts import SCRIPTS, H
 from keawatch.sim.story import Outcome, Played, Scene, Script, View, play
 from keawatch.sim.wordings import WORDINGS
+from tests.chaos.obstacles import small_leases
 from tests.kea_pair.lab import Lab
 from tests.sim.real_driver import RealDriver, lab_spec
 
@@ -41,8 +43,12 @@ class Case:
         """
         Play it to a real pair in a laboratory of its own.
         """
-        with Lab() as lab:
-            return play(self.script, RealDriver(lab.pair(lab_spec(self.script, self.version, self.family))))
+        filled = {action.server for action in self.script.steps if isinstance(action, story.FillDisk)}
+        with Lab() as lab, ExitStack() as stack:
+            pair = lab.pair(lab_spec(self.script, self.version, self.family))
+            for name in filled:
+                stack.enter_context(small_leases(name)(lab, pair))
+            return play(self.script, RealDriver(pair))
 
     def on_sim(self, offset: float = 0.0) -> Played:
         """

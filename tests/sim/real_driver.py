@@ -11,6 +11,7 @@ from keawatch.sim.answers import Json
 from keawatch.sim.drivers import NO_REPLY
 from keawatch.sim.settings import PairSpec as SimSpec
 from keawatch.sim.story import Action, Outcome, Script, View, judge_service, read_view, variant
+from tests.chaos.obstacles import fill, make_room
 from tests.kea_pair.lab import NARROW4, NARROW6, WIDE4, WIDE6, KeaSilentError, Node, Pair, PairSpec, Subnet
 
 LOOK_SECONDS = 1.0
@@ -81,18 +82,32 @@ class RealDriver:
         match action:
             case story.StartPair():
                 self.pair.start()
-            case story.Kill(server):
-                self._node(server).kill()
-            case story.Start(server):
-                self._node(server).start()
-            case story.Freeze(server):
-                self._node(server).freeze()
-            case story.Thaw(server):
-                self._node(server).thaw()
             case story.Skew(server, seconds):
                 self._node(server).skew(seconds)
+            case _ if isinstance(action, story.OfOneServer):
+                self._befall_one(action, self._node(action.server))
             case _:
                 self._befall_both(action)
+
+    def _befall_one(self, action: story.OfOneServer, node: Node) -> None:
+        match action:
+            case story.Kill():
+                node.kill()
+            case story.Start():
+                node.start()
+            case story.Freeze():
+                node.freeze()
+            case story.Thaw():
+                node.thaw()
+            case story.FillDisk():
+                self._fill(node)
+            case story.MakeRoom():
+                make_room(node.home / "data")
+
+    def _fill(self, node: Node) -> None:
+        fill(node.home / "data")
+        # There is room for some leases more in what the lease file has of its last page.
+        self.pair.clients().run(60, 1, clients=1000, extra=("-b", "mac=00:0c:0a:00:00:01"))
 
     def _befall_both(self, action: Action) -> None:
         family = self.pair.spec.service

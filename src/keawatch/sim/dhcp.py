@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from keawatch.sim.answers import Json, judge
 from keawatch.sim.host import Host
-from keawatch.sim.leases import ASSIGNED, RECLAIMED, bulk_command, client_of, update_command
+from keawatch.sim.leases import ASSIGNED, RECLAIMED, NoRoomError, bulk_command, client_of, update_command
 from keawatch.sim.machine import Event
 from keawatch.sim.service import HaService
 from keawatch.sim.settings import Peer, Role, Settings, Subnet
@@ -76,7 +76,12 @@ class DhcpServer:
             answer()
             return
         lease = self._lease(client, address, subnet)
-        self._host.store.put(lease)
+        try:
+            self._host.store.put(lease)
+        except NoRoomError:
+            # The client is refused as if the address were another's, and no failed allocation is counted (alloc_engine.cc, allocateLease4).
+            self._statistics.count_packet("nak", sent=True)
+            return
         self._statistics.count_lease()
         self._commit(client, lease, answer)
 

@@ -89,19 +89,20 @@ def befall(pair: SimPair, action: Action) -> None:
     if act:
         act(action)
         return
-    match action:
-        case story.Kill(server):
-            pair.kill(server)
-        case story.Start(server):
-            pair.start_server(server)
-        case story.Freeze(server):
-            pair.freeze(server)
-        case story.Thaw(server):
-            pair.thaw(server)
-        case story.Skew(server, seconds):
-            pair.skew(server, seconds)
-        case _:
-            raise SimError(f"{action} takes time")
+    if isinstance(action, story.OfOneServer):
+        one: dict[type, Callable[[str], None]] = {
+            story.Kill: pair.kill,
+            story.Start: pair.start_server,
+            story.Freeze: pair.freeze,
+            story.Thaw: pair.thaw,
+            story.FillDisk: pair.fill_disk,
+            story.MakeRoom: pair.make_room,
+        }
+        one[type(action)](action.server)
+    elif isinstance(action, story.Skew):
+        pair.skew(action.server, action.seconds)
+    else:
+        raise SimError(f"{action} takes time")
 
 
 def set_subnet(pair: SimPair, prefix: str, pool: str) -> None:

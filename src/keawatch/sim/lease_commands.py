@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from keawatch.sim.answers import CONFLICT, EMPTY, ERROR, SUCCESS, Json, RefusedError, answer, want
 from keawatch.sim.host import Host
 from keawatch.sim.lease_parser import LeaseParser
-from keawatch.sim.leases import Key, client_of, key_of
+from keawatch.sim.leases import Key, NoRoomError, client_of, key_of
 from keawatch.sim.settings import Settings
 
 Handler = Callable[[Json | None], Json]
@@ -151,7 +151,7 @@ class LeaseCommands:
         self._lock(lease, "added")
         if self._host.store.get(key_of(lease)):
             raise RefusedError(f"IPv{self._family} lease already exists.", self._conflict)
-        self._host.store.put(lease)
+        self._put(lease)
         kind = "prefix" if lease.get("type") == "IA_PD" else "address"
         length = f"/{lease.get('prefix-len', 128)}" if kind == "prefix" else ""
         text = f"Lease for {kind} {lease['ip-address']}{length}, subnet-id {lease['subnet-id']} added."
@@ -172,8 +172,14 @@ class LeaseCommands:
                 "deleted or it has changed in the database, in both cases a retry might succeed"
             )
             raise RefusedError(text, self._conflict)
-        self._host.store.put(lease)
+        self._put(lease)
         return was_there
+
+    def _put(self, lease: Json) -> None:
+        try:
+            self._host.store.put(lease)
+        except NoRoomError as error:
+            raise RefusedError(str(error)) from None
 
     def _del(self, arguments: Json | None) -> Json:
         lease = self._named(arguments)

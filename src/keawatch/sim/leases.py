@@ -6,7 +6,7 @@ One record an address (for DHCPv6 one a type and address), whoever it belongs to
 
 import bisect
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from keawatch.sim.answers import Json
 
@@ -50,10 +50,17 @@ def _expiring(lease: Json) -> Json:
     return rest | {"expire": lease["cltt"] + lease["valid-lft"]}
 
 
+class NoRoomError(Exception):
+    """The disk of the lease file is full."""
+
+
 class LeaseStore:
     """All leases of one server; it outlives the process, as a lease file does."""
 
-    def __init__(self, highest_state: int) -> None:
+    def __init__(self, highest_state: int, on_full: Callable[[], None] = lambda: None) -> None:
+        self.full = False
+        """Whether there is no room for another line of the lease file; each lease is written there first (memfile_lease_mgr.cc)."""
+        self._on_full = on_full
         self.highest_state = highest_state
         """The greatest state that this release can read."""
         self._leases: dict[Key, Json] = {}
@@ -82,7 +89,10 @@ class LeaseStore:
         return lease if lease and client_of(lease) == client else None
 
     def put(self, lease: Json) -> None:
-        """Write a record, whatever was there."""
+        """Write a record, whatever was there; raises NoRoomError on a full disk."""
+        if self.full:
+            self._on_full()
+            raise NoRoomError(f"failed to write CSV row for {lease['ip-address']} to the file")
         key = key_of(lease)
         if key not in self._leases:
             bisect.insort(self._order, key)

@@ -128,6 +128,14 @@ class SimPair:
         """Set a server's clock so many seconds ahead of the true time."""
         self.server(name).clock.skew = seconds
 
+    def fill_disk(self, name: str) -> None:
+        """Leave no room on the disk of a server's lease file."""
+        self.server(name).store.full = True
+
+    def make_room(self, name: str) -> None:
+        """Make room there again."""
+        self.server(name).store.full = False
+
     def cut(self, *, silent: bool = False) -> None:
         """Cut the link both ways."""
         for name in self.links:

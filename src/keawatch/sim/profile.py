@@ -47,6 +47,8 @@ class Profile:
     """Has lease4-write and lease6-write (2.3.1)."""
     deprecates_wipe: bool = False
     """Calls lease4-wipe and lease6-wipe deprecated (2.6 alone, lease_cmds.cc)."""
+    ends_without_room: bool = False
+    """Ends when a lease can't be written to the lease file, and does not go on without (3.0.4; 2.6.3 goes on)."""
     keeps_released: bool = False
     """Knows the lease states 3 (released) and 4 (registered) (2.7.0, lease_parser.cc)."""
     cache_threshold: float = 0.0
@@ -79,6 +81,7 @@ KEA_3_0 = Profile(
     cancel_tells_state=True,
     restricts_commands=True,
     has_http_socket=True,
+    ends_without_room=True,
     keeps_released=True,
     cache_threshold=0.25,
 )

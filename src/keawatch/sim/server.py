@@ -100,7 +100,7 @@ class SimServer:
         self.network: Network = network or Nobody()
         self.clock = Clock(self.agenda, EPOCH)
         self.pace = Pace()
-        self.store = LeaseStore(REGISTERED if profile.keeps_released else RECLAIMED)
+        self.store = LeaseStore(REGISTERED if profile.keeps_released else RECLAIMED, self._without_room)
         self.busy = Busy()
         self.socket_errors: list[str] = []
         self.crashed = False
@@ -167,6 +167,10 @@ class SimServer:
     def shut_down(self) -> None:
         """End the process as the command shutdown does, behind its answer."""
         self.agenda.after(0.0, lambda: self.stop() if self.alive else None)
+
+    def _without_room(self) -> None:
+        if self.profile.ends_without_room:
+            self.shut_down()
 
     def freeze(self) -> None:
         """Stop the process from running; connections to it are accepted and not answered."""

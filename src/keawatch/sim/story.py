@@ -88,6 +88,20 @@ class Thaw:
 
 
 @dataclass(frozen=True, slots=True)
+class FillDisk:
+    """Leave no room on the disk of a server's lease file."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Make room there again."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Cut the link between the servers; each one's connections to the other fail at once."""
 
@@ -138,6 +152,8 @@ Action = (
     | Start
     | Freeze
     | Thaw
+    | FillDisk
+    | MakeRoom
     | Cut
     | Mend
     | BreakSubnets
@@ -145,6 +161,10 @@ Action = (
     | Configure
     | Serve
 )
+
+
+OfOneServer = Kill | Start | Freeze | Thaw | FillDisk | MakeRoom
+"""What befalls one server and needs no more than its name."""
 
 
 @dataclass(frozen=True, slots=True)

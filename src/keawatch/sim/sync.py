@@ -1,9 +1,11 @@
 """Fetches a server's leases page by page and merges them, as ha-sync and the syncing state do (asyncSyncLeases, ha_service.cc)."""
 
+from contextlib import suppress
 from typing import Protocol
 
 from keawatch.sim.answers import UNSUPPORTED, Json
 from keawatch.sim.host import Host
+from keawatch.sim.leases import NoRoomError
 from keawatch.sim.memory import Memory
 from keawatch.sim.profile import Profile
 from keawatch.sim.settings import Peer, Relationship
@@ -89,7 +91,8 @@ def _merge(service: Syncer, leases: list[Json]) -> str:
         if lease.get("state", 0) > service.host.store.highest_state:
             continue
         cursor = lease["ip-address"]
-        service.host.store.merge(lease)
+        with suppress(NoRoomError):
+            service.host.store.merge(lease)
     return cursor
 
 
