@@ -124,9 +124,10 @@ SAYS = {
         "it again here, and keawatch says PARTNER_DOWN."
     ),
     "primary-disk-full": (
-        "Kea 2.6 answers no client whose lease it can't store, its HA state stays hot-standby, and no reply to keawatch shows it: "
-        "keawatch said OK while nobody was served. Only Kea's log has it. Kea 3.0 ends at the first such lease, and the standby "
-        "takes over; nobody started it again here."
+        "Kea 2.6 refuses every client whose lease it can't store, and its HA state stays hot-standby, so the standby never takes over. "
+        "keawatch sees by the packet counters that it refuses whom it has just offered an address and acknowledges nobody, and "
+        "says so (NO_ACKS); it stops no server. With room again Kea goes on. Kea 3.0 ends at the first such lease, and the "
+        "standby takes over; nobody started it again here."
     ),
     "keawatch-frozen": (
         "Stopped in the middle of a plan, keawatch leaves a primary that serves and a standby that is on its way; it goes on when it runs "

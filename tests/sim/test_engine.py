@@ -506,3 +506,45 @@ class TestServerAlone:
         assert pair.a.handle("status-get")["arguments"]["high-availability"][0]["ha-servers"]["remote"][
             "last-state"
         ] == ("unavailable")
+
+
+class TestFullDisk:
+    def counters(self, pair: SimPair, *names: str) -> list[int]:
+        read = [pair.command("a", "statistic-get", {"name": name})["arguments"][name][0][0] for name in names]
+        return [int(value) for value in read]
+
+    @pytest.mark.parametrize("version", ["2.2", "2.6"])
+    def test_a_2_x_server_offers_and_then_refuses_everybody(self, version: str) -> None:
+        pair = healthy(version)
+        pair.clients.start(20, clients=1000)
+        pair.run(5.0)
+        pair.fill_disk("a")
+        names = ("pkt4-offer-sent", "pkt4-nak-sent", "pkt4-ack-sent")
+        before = self.counters(pair, *names)
+        pair.run(20.0)
+        offers, refusals, acks = (now - then for now, then in zip(self.counters(pair, *names), before, strict=True))
+
+        assert (offers, acks) == (400, 0)
+        assert refusals == pytest.approx(400, abs=1)
+        assert pair.states == ("hot-standby", "hot-standby")
+
+        pair.make_room("a")
+        pair.run(2.0)
+        assert self.counters(pair, "pkt4-ack-sent")[0] > before[2]
+
+    def test_3_0_ends_and_its_partner_takes_over(self) -> None:
+        pair = healthy("3.0")
+        pair.fill_disk("a")
+        pair.clients.start(20, clients=1000)
+        pair.wait("down", "partner-down")
+
+        assert not pair.a.crashed
+
+    def test_nobody_is_answered_beside_a_standby_that_can_not_store_updates(self) -> None:
+        pair = healthy()
+        pair.fill_disk("b")
+        pair.clients.start(20, seconds=2, clients=1000)
+        pair.run(5.0)
+
+        assert pair.clients.exchanges.answered == 0
+        assert len(pair.b.store) == 0

@@ -134,12 +134,14 @@ _CODES: Mapping[Code, Explanation] = {
     Code.NO_ACKS: Explanation(
         title="a server that should serve acknowledges nothing",
         meaning="Not normal: its own counters show requests of clients and no acknowledgement, or no packet at all while its partner "
-        "hears clients, though its state is a serving one and its DHCP is on.",
+        "hears clients, though its state is a serving one and its DHCP is on. A Kea 2.x that can't store a lease offers addresses and "
+        "then refuses whoever takes one (alloc_engine.cc, allocateLease4).",
         served="Of this server's clients nobody, whatever the state says.",
-        kea_next="Nothing by itself, unless it finds its partner gone: then it serves alone after max-response-delay.",
+        kea_next="Nothing by itself, unless it finds its partner gone: then it serves alone after max-response-delay. A full disk it does "
+        "not tell its partner, which never takes over; once there is room it goes on.",
         keawatch_does=_WATCHES,
         you_can="Look into both servers' logs for HA_LEASE_UPDATE and LEASE_CMDS lines: Kea answers a client only once its partner has taken "
-        "the lease. Compare the subnets of both files.",
+        "the lease. Compare the subnets of both files. If it refuses everybody, look at the free space on the disk of its lease file.",
     ),
     Code.TERMINATED_SKEW: Explanation(
         title="both servers gave HA up because of their clocks",
