@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.kea_pair.clients import LONGEST_SECONDS
 from tests.kea_pair.config import NARROW4, WIDE4
 from tests.kea_pair.databases import Counts, alike, asking, both, judge, read_all
 from tests.kea_pair.databases import Wish as Databases
@@ -18,6 +19,8 @@ from tests.kea_pair.watching import Keawatch, Wish
 
 TEN_MINUTES_AND_MORE = 660.0
 CLOCK_AHEAD = 90.0
+MOMENT = 30.0
+"""Seconds; a pair that is terminated for longer gives leases to clients meanwhile, of which its standby hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,16 @@ class Case:
     leases: int = 0
     rate: int = 20
     service: int = 4
+    mode: str = "hot-standby"
+    terminated: float = 2.0
+    """Seconds for which the pair stays terminated before the cause is gone; a ResourceBusy storm leaves none."""
     backup: bool = False
     """Whether a backup server is there, and watched, all along."""
 
     def __str__(self) -> str:
         """Return the case in a word."""
-        return f"{self.version}-v{self.service}-{self.cause}-{self.strategy}"
+        mode = "" if self.mode == "hot-standby" else f"-{self.mode}"
+        return f"{self.version}-v{self.service}{mode}-{self.cause}-{self.strategy}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ def spec_of(case: Case) -> PairSpec:
     common: dict[str, Any] = {
         "version": case.version,
         "service": case.service,
+        "mode": case.mode,
         "backup": case.backup,
         "heartbeat_delay": case.heartbeat,
         "max_response_delay": 6 * case.heartbeat,
@@ -118,6 +126,14 @@ def _asking(case: Case, pair: Pair) -> Any:
     return clients
 
 
+def _stay(case: Case, pair: Pair) -> None:
+    """Let the pair be terminated for as long as the case wants; for long means that clients come meanwhile."""
+    until = time.monotonic() + case.terminated
+    if case.terminated > MOMENT:
+        pair.clients().run(case.rate, min(LONGEST_SECONDS, int(case.terminated - MOMENT)), 5000, asking(case.service))
+    time.sleep(max(0.0, until - time.monotonic()))
+
+
 def _old(case: Case, pair: Pair) -> None:
     """Let the servers believe that more than ten minutes have passed since they terminated."""
     if case.cause.endswith("-old"):
@@ -130,7 +146,7 @@ def _by_clock(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any], 
     pair.standby.skew(CLOCK_AHEAD)
     pair.wait_states("terminated", "terminated", 6 * case.heartbeat + 10)
     watch.wait_for("TERMINATED_SKEW", 15)
-    time.sleep(2.0)
+    _stay(case, pair)
     before, explained = watch.status(), watch.ask("explain").stdout
     clients = _asking(case, pair)
     if case.cause.endswith("-old"):
@@ -146,12 +162,12 @@ def _by_subnets(case: Case, pair: Pair, watch: Keawatch) -> tuple[dict[str, Any]
     clients.start(case.rate, clients=5000, extra=asking(case.service))
     pair.wait_states("terminated", "terminated", 60)
     watch.wait_for("TERMINATED_REJECTS", 15)
-    time.sleep(2.0)
+    clients.stop()
+    _stay(case, pair)
     before, explained = watch.status(), watch.ask("explain").stdout
     _old(case, pair)
     if case.cause.endswith("-old"):
         time.sleep(2.0)
-    clients.stop()
     clients = _asking(case, pair)
     pair.standby.reload_config(subnets=(WIDE4,))
     return before, explained, clients
