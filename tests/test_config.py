@@ -161,9 +161,15 @@ class TestARightFile:
         assert load(write(f'http.listen = "{listen}"\n{PAIR}')).http.address == address
 
     def test_names_what_has_no_effect_yet(self, write: Write) -> None:
-        config = load(write(with_pair("gate = true", 'schedule = "0 4 * * *"') + '  log = "/var/log/dhcpd.log"\n'))
+        config = load(write(with_pair("gate = true", 'schedule = "0 4 * * *"') + '  restart = ["true"]\n'))
 
-        assert config.later == ("pair[0].server[1].log",)
+        assert config.later == ("pair[0].server[1].restart",)
+
+    @pytest.mark.parametrize("log", ["/var/log/dhcpd.log", "journal:kea-dhcp4-server", "journal:kea@a.service"])
+    def test_may_name_a_log(self, write: Write, log: str) -> None:
+        config = load(write(with_pair("gate = true") + f'  log = "{log}"\n'))
+
+        assert (config.pair[0].server[1].log, config.later) == (log, ())
 
     @pytest.mark.parametrize("schedule", ["*/5 0-6,22 1 jan-mar mon", "0 4 * * 7", "59 23 31 12 *"])
     def test_may_have_any_schedule_of_cron(self, write: Write, schedule: str) -> None:

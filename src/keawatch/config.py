@@ -46,7 +46,10 @@ STATE_DIR = Path("/var/db/keawatch" if sys.platform.startswith("freebsd") else "
 MOST_SOCKET_BYTES = 103
 """The longest path of a socket, in bytes, that both FreeBSD and Linux can open (sun_path)."""
 
-LATER: dict[str, tuple[str, ...]] = {"pair": (), "server": ("restart", "log")}
+JOURNAL = "journal:"
+"""What a ``log`` begins with that is a unit of the systemd journal."""
+
+LATER: dict[str, tuple[str, ...]] = {"pair": (), "server": ("restart",), "backup": ("restart", "log")}
 """Keys that are read and checked, and have no effect in this version."""
 
 _POLICY = Policy()
@@ -164,6 +167,15 @@ def _check_absolute(value: str) -> str:
     return value
 
 
+def _check_log(value: str) -> str:
+    if not value.startswith(JOURNAL):
+        if not value.startswith("/") or not value.isprintable():
+            raise ValueError('should be the path of a file, which begins with /, or "journal:UNIT"')
+    elif not re.fullmatch(r"[A-Za-z0-9:_.\\@-]{1,255}", value.removeprefix(JOURNAL)):
+        raise ValueError('should name a unit of systemd\'s, as in "journal:kea-dhcp4-server"')
+    return value
+
+
 def _check_socket(value: str) -> str:
     size = len(os.fsencode(_check_absolute(value)))
     if size > MOST_SOCKET_BYTES:
@@ -252,7 +264,8 @@ class ServerConfig(_Table):
     fence: Annotated[tuple[Word, ...], Lax, Field(min_length=1)] | None = None
     """A command that makes sure that this server is off: run without a shell, and 0 is the only yes."""
     restart: Annotated[tuple[Word, ...], Lax, Field(min_length=1)] | None = None
-    log: Annotated[str, AfterValidator(_check_absolute)] | None = None
+    log: Annotated[str, AfterValidator(_check_log)] | None = None
+    """Kea's log on this host: a file, or ``journal:UNIT``."""
     username: Word | None = None
     password_file: Annotated[PasswordFile, BeforeValidator(_read_password)] | None = None
     ca_file: Readable | None = None
@@ -354,7 +367,7 @@ class Config(_Table):
             for table, servers in (("server", pair.server), ("backup", pair.backup)):
                 for place, server in enumerate(servers):
                     at = f"pair[{number}].{table}[{place}]"
-                    found += [f"{at}.{key}" for key in LATER["server"] if key in server.model_fields_set]
+                    found += [f"{at}.{key}" for key in LATER[table] if key in server.model_fields_set]
         return tuple(found)
 
 
@@ -618,7 +631,7 @@ def _of_backups(pair: Mapping[str, Any], loc: Loc) -> Iterator[Complaint]:
         yield from _of_server(server, at)
 
 
-_TOLD_APART_BY = {"name": "name", "url": "address", "socket": "socket"}
+_TOLD_APART_BY = {"name": "name", "url": "address", "socket": "socket", "log": "log"}
 
 
 def _address(server: Mapping[str, Any], key: str) -> str | None:

@@ -434,11 +434,42 @@ class TestABackupServer:
 
 class TestTheConfiguration:
     async def test_with_keys_of_later_versions_is_told(self, make: Make) -> None:
-        case = make(b=[f'url = "{LISTENER}"', 'log = "/var/log/dhcpd.log"'])
+        case = make(b=[f'url = "{LISTENER}"', 'restart = ["true"]'])
 
-        assert (
-            only(await case.examine(), "pair[0].server[1].log is read and checked, and has no effect").level == "info"
-        )
+        said = only(await case.examine(), "pair[0].server[1].restart is read and checked, and has no effect")
+        assert said.level == "info"
+
+    async def test_with_a_log_that_can_be_read_is_well(self, make: Make, tmp_path: Path) -> None:
+        log = tmp_path / "kea.log"
+        log.touch()
+
+        said = only(await make(b=[f'url = "{LISTENER}"', f'log = "{log}"']).examine(), f"Its log {log} can be read.")
+        assert said.level == "ok"
+
+    async def test_with_a_log_that_is_not_there_says_what_to_do(self, make: Make, tmp_path: Path) -> None:
+        findings = await make(b=[f'url = "{LISTENER}"', f'log = "{tmp_path}/no.log"']).examine()
+
+        said = only(findings, "does not exist; correct log, or have Kea log there")
+        assert (said.level, said.subject) == ("warning", "lan/b")
+
+    async def test_with_a_log_in_the_journal_of_a_host_without_journalctl_says_what_to_do(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        findings = await make(b=[f'url = "{LISTENER}"', 'log = "journal:kea-dhcp4-server"']).examine()
+
+        assert only(findings, "ournalctl is not installed on this host; write as log the file").level == "warning"
+
+    async def test_with_a_log_in_the_journal_that_has_nothing_of_that_unit_says_so(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        program = tmp_path / "journalctl"
+        program.write_text("#!/bin/sh\necho '-- No entries --'\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        findings = await make(b=[f'url = "{LISTENER}"', 'log = "journal:kea-dhcp4"']).examine()
+
+        assert only(findings, "The journal has nothing of a unit kea-dhcp4; correct log").level == "warning"
 
     async def test_with_a_password_over_plain_http_is_told(self, make: Make, tmp_path: Path) -> None:
         (tmp_path / "p").touch(mode=0o600)

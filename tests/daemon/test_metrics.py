@@ -56,7 +56,9 @@ def everything() -> Metrics:
 
 def followed(seen: PairView) -> PairView:
     """Return a view of a pair whose log is read."""
-    return replace(seen, history=replace(seen.history, log_sources=(LogSource("a", "/var/log/kea.log"),)))
+    return replace(
+        seen, history=replace(seen.history, log_sources=(LogSource("a", "/var/log/kea.log", heard_at=at(3)),))
+    )
 
 
 def compared(seen: PairView) -> PairView:
@@ -88,6 +90,18 @@ def test_a_storm_is_counted() -> None:
     assert value(metrics, "keawatch_rejected_clients", server="b") == 0
     assert value(metrics, "keawatch_rejected_clients_limit", server="a") == 10
     assert value(metrics, "keawatch_dhcp_unanswered_requests", server="a") == 9
+
+
+def test_a_log_is_up_or_not() -> None:
+    metrics = after(stormy())
+    assert value(metrics, "keawatch_log_up", server="a") == 1
+    assert value(metrics, "keawatch_log_up", server="b") is None
+    assert value(metrics, "keawatch_log_heard_timestamp_seconds", server="a") is None
+
+    lost = LogSource("a", "/var/log/kea.log", up=False, why="it does not exist", heard_at=at(5))
+    metrics = after(replace(stormy(), history=replace(stormy().history, log_sources=(lost,))))
+    assert value(metrics, "keawatch_log_up", server="a") == 0
+    assert value(metrics, "keawatch_log_heard_timestamp_seconds", server="a") == at(5).timestamp()
 
 
 def test_without_a_log_nothing_is_said_of_rejected_clients() -> None:

@@ -2,8 +2,12 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
+
+from keawatch.cli import show
 from keawatch.core.decision import Guard, Withheld, decide
 from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, HaState, NoAnswer, Pause
@@ -68,6 +72,25 @@ def test_rejected_clients_are_counted_by_the_logs() -> None:
     assert {row["client"] for row in a["rejected"]["top"]} == {"02:0", "02:1", "02:2", "02:3"}
     assert b["rejected"]["clients"] == 0
     assert [server["rejected"] for server in shown.pair(view())["servers"]] == [None, None]
+
+
+def test_a_log_is_shown_with_what_keeps_it_from_being_read() -> None:
+    lost = LogSource("a", "/var/log/kea.log", up=False, why="/var/log/kea.log does not exist.", since=at(1))
+    heard = view().history.heard([], (lost,))
+    pair = json.loads(json.dumps(shown.pair(replace(view(), history=heard))))
+    a, b = pair["servers"]
+
+    assert a["log"] == {
+        "where": "/var/log/kea.log",
+        "up": False,
+        "why": "/var/log/kea.log does not exist.",
+        "since": "2026-08-01T12:00:01.000Z",
+        "heard_at": None,
+    }
+    assert b["log"] is None
+    console = Console(record=True, width=120, file=StringIO())
+    show.status(console, {"pairs": [pair]})
+    assert "the log of a is not read: /var/log/kea.log does not exist." in console.export_text()
 
 
 def test_healthy_pair() -> None:

@@ -41,7 +41,12 @@ def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
         Text(f"also {other['code']}: {other['sentence']}", _COLOURS[other["severity"]])
         for other in pair.get("also", ())
     ]
-    parts += [Text(line, "yellow") for server in pair["servers"] if (line := _rejected_line(server))]
+    parts += [
+        Text(line, "yellow")
+        for server in pair["servers"]
+        for line in (_rejected_line(server), _log_line(server))
+        if line
+    ]
     plan = pair.get("plan")
     if plan:
         parts.append(_plan_line(plan))
@@ -75,6 +80,14 @@ def _rejected_line(server: Mapping[str, Any]) -> str | None:
     causes = ", ".join(f"{cause} {number}" for cause, number in rejected["causes"].items())
     full = f", full at {rejected['full_at'][11:19]} UTC at this rate" if rejected["full_at"] else ""
     return f"{server['name']} counts {rejected['clients']}{limit} rejected clients ({causes}){full}"
+
+
+def _log_line(server: Mapping[str, Any]) -> str | None:
+    """Return why a server's log tells nothing, or not all, if so."""
+    log = server.get("log")
+    if not log or (log["up"] and not log["why"]):
+        return None
+    return f"the log of {server['name']}{'' if log['up'] else ' is not read'}: {log['why']}"
 
 
 def _plan_line(plan: Mapping[str, Any]) -> Text:

@@ -190,6 +190,8 @@ class Logged:
     """The message as it stands there, from its id on, cut to ``MOST_TEXT`` characters."""
     client_id: str | None = None
     """DHCPv4: the client identifier, beside the hardware address; Kea counts a rejected client by both (communication_state.h)."""
+    foreign: bool = False
+    """Whether a receiver's line is about a command that was not its partner's, such as an operator's: none that Kea counts."""
     lifetime: int | None = None
     """Valid lifetime of the lease in seconds: told by the receiver only (``valid-lft``), for which time Kea counts the client."""
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal
 
 from keawatch.core.comparison import Comparison, Rival
@@ -557,10 +559,19 @@ class History:
         Every event of every log comes through here once, in the order in which it was read; whatever is to be counted of them
         is counted here, since ``logged`` keeps only the newest of each kind.
         """
-        new = tuple(events)
+        new = tuple(self._placed(event) for event in events)
         partners = {o.server: p.server for o, p in self.newest.both_ways()} if self.snapshots else {}
         rejects = self.rejects.heard(new, partners)
         return replace(self, logged=with_logged(self.logged, new), log_sources=sources, rejects=rejects)
+
+    def _placed(self, event: Logged) -> Logged:
+        """Return *event* with the subnet that its address is in, where its line does not tell."""
+        if event.address is None or event.subnet is not None or not self.snapshots:
+            return event
+        subnets = next((o.facts.subnets for o in self.newest if o.server == event.server), None) or {}
+        address = ip_address(event.address)
+        within = (n for n, prefix in subnets.items() if (network := _network(prefix)) and address in network)
+        return replace(event, subnet=next(within, None))
 
     def logged_by(self, server: str, kinds: Container[LogKind]) -> tuple[Logged, ...]:
         """Return what is kept of this server's log of these kinds, newest last."""
@@ -599,6 +610,14 @@ class History:
         for earlier, later in zip(reversed(spells[:-1]), reversed(spells[1:]), strict=True):
             if later.word == word:
                 return earlier
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _network(prefix: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(prefix, strict=False)
+    except ValueError:
         return None
 
 

@@ -28,6 +28,9 @@ TWIN = timedelta(seconds=1.0)
 SAME_CONFLICT = timedelta(seconds=5.0)
 """Within this, the sender's line and the receiver's about one client and address are one conflict."""
 
+MOST_ALONE = 8
+"""Lines of one log kept a client while the other log has not told the same: a log that is not read never does."""
+
 MOST = 1000
 """Clients remembered at most; Kea's highest limit in use is far below."""
 
@@ -36,6 +39,9 @@ WINDOW = 10
 
 LOOK_AFTER = (3.0, 15.0, 60.0, 300.0)
 """Seconds after a conflict before the partner is asked whether the client got through since, first, second, and so on."""
+
+
+Key = tuple[str, str, str | None]
 
 
 class Why(StrEnum):
@@ -59,6 +65,15 @@ def why_of(reason: str | None) -> Why:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One log's line about a conflict, by which the other log's line about the same is known."""
+
+    at: datetime
+    senders: bool
+    """Whether it stands in the sender's log, and not in the receiver's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """One client as its server counts it."""
 
@@ -77,9 +92,11 @@ class Rejected:
     """How often the partner was asked since the last conflict whether the client got through."""
     twin: bool = False
     """Whether another update of the client got through in the same second: whether Kea still counts it is then not known."""
+    alone: tuple[Line, ...] = ()
+    """The newest lines of one log that the other has not told as well: so both may be read in whatever order."""
 
     @property
-    def key(self) -> tuple[str, str, str | None]:
+    def key(self) -> Key:
         """Return what Kea tells entries apart by."""
         return self.server, self.client, self.client_id
 
@@ -110,6 +127,14 @@ class Storm:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgot:
+    """By when a server had last forgotten what it counted: a line of before may be read after."""
+
+    server: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Rejects:
     """Every rejected client that is counted now, by either server."""
 
@@ -117,66 +142,23 @@ class Rejects:
     tallies: tuple[Tally, ...] = ()
     storms: tuple[Storm, ...] = ()
     """The last of each server."""
+    forgot: tuple[Forgot, ...] = ()
+    """The last of each server."""
 
     def heard(self, events: Iterable[Logged], partners: Mapping[str, str]) -> Rejects:
         """Return the count with what the logs said, in the order in which they said it; *partners* names the other of each server."""
-        ledger = self
+        book = _Book(self)
         for event in events:
-            ledger = ledger._with(event, event.server if event.kind in REJECTED else partners.get(event.server))
-        return ledger
-
-    def _with(self, event: Logged, sender: str | None) -> Rejects:
-        if event.kind in _FORGETS or (event.kind is LogKind.HA_STATE_TRANSITION and _enters(event.text)):
-            return self.forgotten(event.server, event.at)
-        if event.kind not in _UPDATES or event.client is None or sender is None:
-            return self
-        return self._rejected(event, sender)
-
-    def _rejected(self, event: Logged, sender: str) -> Rejects:
-        new = Rejected(
-            sender,
-            event.client or "",
-            event.client_id,
-            why_of(event.reason or event.text),
-            event.at,
-            event.at,
-            address=event.address,
-            subnet=event.subnet,
-            reason=event.reason or "",
-        )
-        known = next((client for client in self.clients if client.key == new.key), None)
-        told = known is not None and event.kind not in REJECTED and event.at - known.last_at <= SAME_CONFLICT
-        if known and told:
-            merged = replace(known, subnet=known.subnet or new.subnet, address=known.address or new.address)
-            return self._replaced(known, merged)
-        if known is None:
-            return replace(self, clients=(*self.clients, new)[-MOST:], tallies=self._tallied(new))
-        merged = replace(
-            new,
-            first_at=known.first_at,
-            times=known.times + 1,
-            subnet=new.subnet or known.subnet,
-            address=new.address or known.address,
-        )
-        return replace(self._replaced(known, merged), tallies=self._tallied(new))
-
-    def _replaced(self, old: Rejected, new: Rejected) -> Rejects:
-        return replace(self, clients=tuple(new if client is old else client for client in self.clients))
-
-    def _tallied(self, new: Rejected) -> tuple[Tally, ...]:
-        mine = next((t for t in self.tallies if (t.server, t.why) == (new.server, new.why)), None)
-        others = tuple(tally for tally in self.tallies if tally is not mine)
-        return (*others, Tally(new.server, new.why, (mine.conflicts if mine else 0) + 1))
+            book.take(event, event.server if event.kind in REJECTED else partners.get(event.server))
+        return book.closed()
 
     def forgotten(self, server: str, at: datetime) -> Rejects:
         """Return the count after *server* has forgotten all that it had counted by *at*."""
-        gone = tuple(c for c in self.clients if c.server == server and c.last_at <= at)
-        if not gone:
-            return self
-        storms = (*(storm for storm in self.storms if storm.server != server), Storm(server, at, gone[-MOST:]))
-        return replace(self, clients=tuple(c for c in self.clients if c not in gone), storms=storms)
+        book = _Book(self)
+        book.forget(server, at)
+        return book.closed()
 
-    def looked(self, key: tuple[str, str, str | None], lease_at: datetime | None) -> Rejects:
+    def looked(self, key: Key, lease_at: datetime | None) -> Rejects:
         """
         Return the count after the partner was asked for the address of a client.
 
@@ -187,8 +169,10 @@ class Rejects:
             return self
         if lease_at is not None and lease_at > known.last_at + TWIN:
             return replace(self, clients=tuple(client for client in self.clients if client is not known))
-        twin = lease_at is not None and lease_at >= known.last_at - 2 * TWIN
-        return self._replaced(known, replace(known, looks=known.looks + 1, twin=twin))
+        asked = replace(
+            known, looks=known.looks + 1, twin=lease_at is not None and lease_at >= known.last_at - 2 * TWIN
+        )
+        return replace(self, clients=tuple(asked if client is known else client for client in self.clients))
 
     def counted(self, server: str, now: datetime) -> tuple[Rejected, ...]:
         """
@@ -205,6 +189,134 @@ class Rejects:
         """Return the clients of whom the partner is to be asked now, those rejected last in front."""
         due = [client for client in self.clients if client.look_at is not None and client.look_at <= now]
         return tuple(sorted(due, key=lambda client: client.last_at, reverse=True))
+
+
+Counted = dict[Key, Rejected]
+
+
+class _Book:
+    """The count while lines are entered into it."""
+
+    def __init__(self, rejects: Rejects) -> None:
+        self._before = rejects
+        self._clients: Counted = {client.key: client for client in rejects.clients}
+        self._tallies = {(tally.server, tally.why): tally for tally in rejects.tallies}
+        self._storms = {storm.server: storm for storm in rejects.storms}
+        self._forgot = {forgot.server: forgot.at for forgot in rejects.forgot}
+
+    def closed(self) -> Rejects:
+        """Return the count as it is by now; the same object when it is as it was, since it is asked each round."""
+        rejects = Rejects(
+            tuple(self._clients.values())[-MOST:],
+            tuple(self._tallies.values()),
+            tuple(self._storms.values()),
+            tuple(Forgot(server, at) for server, at in self._forgot.items()),
+        )
+        return self._before if rejects == self._before else rejects
+
+    def take(self, event: Logged, sender: str | None) -> None:
+        """Enter what a line says; *sender* is the server whose update it was."""
+        if event.kind in _FORGETS or (event.kind is LogKind.HA_STATE_TRANSITION and _enters(event.text)):
+            self.forget(event.server, event.at)
+        elif event.kind in _UPDATES and event.client is not None and sender is not None and not event.foreign:
+            self._conflict(event, sender)
+
+    def forget(self, server: str, at: datetime) -> None:
+        """Let *server* have forgotten all that it had counted by *at*."""
+        self._forgot[server] = max(at, self._forgot.get(server, at))
+        gone = {key: one for key, one in self._clients.items() if one.server == server and one.last_at <= at}
+        if gone:
+            self._clients = {key: one for key, one in self._clients.items() if key not in gone}
+            self._storms[server] = Storm(server, at, tuple(gone.values())[-MOST:])
+
+    def _conflict(self, event: Logged, sender: str) -> None:
+        forgot = self._forgot.get(sender)
+        if forgot is not None and event.at <= forgot:
+            self._late(event, sender, forgot)
+        else:
+            self._enter(self._clients, event, sender)
+
+    def _late(self, event: Logged, sender: str, forgot: datetime) -> None:
+        """Enter a conflict that was forgotten before its line was read: it is of the storm, and counts no more."""
+        storm = self._storms.get(sender)
+        if storm is None or storm.at < event.at:
+            storm = Storm(sender, forgot, ())
+        if storm.at - event.at > COUNTS_FOR:
+            return
+        clients: Counted = {client.key: client for client in storm.clients}
+        self._enter(clients, event, sender)
+        self._storms[sender] = replace(storm, clients=tuple(clients.values())[-MOST:])
+
+    def _enter(self, clients: Counted, event: Logged, sender: str) -> None:
+        new, line = _rejected(event, sender), Line(event.at, senders=event.kind in REJECTED)
+        known = _known(clients, new)
+        if known is None:
+            clients[new.key] = replace(new, alone=(line,))
+        else:
+            twin = next((other for other in known.alone if _same_conflict(other, line)), None)
+            clients.pop(known.key)
+            again = _told(known, new, twin) if twin else _again(known, new, line)
+            clients[again.key] = again
+            if twin:
+                return
+        key = (new.server, new.why)
+        self._tallies[key] = Tally(*key, self._tallies[key].conflicts + 1 if key in self._tallies else 1)
+
+
+def _rejected(event: Logged, sender: str) -> Rejected:
+    return Rejected(
+        sender,
+        event.client or "",
+        event.client_id,
+        why_of(event.reason or event.text),
+        event.at,
+        event.at,
+        address=event.address,
+        subnet=event.subnet,
+        reason=event.reason or "",
+    )
+
+
+def _known(clients: Counted, new: Rejected) -> Rejected | None:
+    """Return the client that a line is about, if it is known: a line may lack the identifier."""
+    if new.key in clients:
+        return clients[new.key]
+    if new.client_id is not None:
+        other = clients.get((new.server, new.client, None))
+        return other if other and other.address == new.address else None
+    named = (new.server, new.client, new.address)
+    return next((one for one in clients.values() if (one.server, one.client, one.address) == named), None)
+
+
+def _same_conflict(one: Line, other: Line) -> bool:
+    return one.senders != other.senders and abs(one.at - other.at) <= SAME_CONFLICT
+
+
+def _told(known: Rejected, new: Rejected, twin: Line) -> Rejected:
+    """Return a client of whom the other log tells the same conflict."""
+    return replace(
+        known,
+        client_id=known.client_id or new.client_id,
+        why=new.why if known.why is Why.OTHER else known.why,
+        reason=known.reason or new.reason,
+        address=known.address or new.address,
+        subnet=new.subnet if known.subnet is None else known.subnet,
+        alone=tuple(line for line in known.alone if line is not twin),
+    )
+
+
+def _again(known: Rejected, new: Rejected, line: Line) -> Rejected:
+    """Return a client that was refused once more."""
+    return replace(
+        new,
+        client_id=known.client_id or new.client_id,
+        first_at=min(known.first_at, new.first_at),
+        last_at=max(known.last_at, new.last_at),
+        times=known.times + 1,
+        subnet=known.subnet if new.subnet is None else new.subnet,
+        address=new.address or known.address,
+        alone=(*known.alone, line)[-MOST_ALONE:],
+    )
 
 
 _FORGETS = frozenset(

@@ -24,10 +24,11 @@ from xml.etree import ElementTree as ET
 
 import httpx
 
-from keawatch.config import Config, HttpConfig, PairConfig, ServerConfig
+from keawatch.config import JOURNAL, Config, HttpConfig, PairConfig, ServerConfig
 from keawatch.core.model import Observation, Peer, Role, Silence, Snapshot
 from keawatch.core.policy import Autonomy
 from keawatch.daemon.clock import Clock, now
+from keawatch.daemon.logfollow import why_unreadable
 from keawatch.errors import ConfigError, KeaAuthenticationError, KeaError
 from keawatch.kea.client import KeaServer, Who
 from keawatch.kea.places import Place
@@ -336,7 +337,7 @@ async def _examine_pair(pair: PairConfig, deadline: float, means: Means) -> list
     except ConfigError as error:
         return [Finding("error", pair.name, f"{error}.", "Correct the configuration.")]
     first, second = seen
-    findings = [finding for server in seen for finding in _of_server(pair, server)]
+    findings = [finding for server in seen for finding in (*_of_server(pair, server), *_of_log(server))]
     for server, partner in ((first, second), (second, first)):
         findings += _of_names(server, partner)
     return [*findings, *_of_both(pair.name, first, second, means.clock()), *backups]
@@ -425,6 +426,18 @@ def _of_server(pair: PairConfig, server: _Seen) -> Iterator[Finding]:
         f"Kea {version or 'of an unknown version'}, {answer.ha.role}, {answer.ha.mode}, {answer.ha.state}.",
     )
     yield from _of_abilities(pair, server)
+
+
+def _of_log(server: _Seen) -> Iterator[Finding]:
+    where = server.config.log
+    if where is None:
+        return
+    why = why_unreadable(where)
+    if why is None:
+        yield Finding("ok", server.subject, f"Its log {where} can be read.")
+        return
+    denied = not where.startswith(JOURNAL) and Path(where).parent.exists() and not os.access(where, os.R_OK)
+    yield Finding("warning", server.subject, f"{why[:1].upper()}{why[1:]}", _as_whom(Path(where)) if denied else "")
 
 
 def _of_place(server: _Seen, place: Place) -> Finding:

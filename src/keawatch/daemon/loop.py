@@ -27,6 +27,7 @@ from keawatch.daemon.backupkeeper import BackupKeeper
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
 from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.logkeeper import LogKeeper
 from keawatch.daemon.performer import APART, Performer, PlanOutcome, PlanRefusedError, StepReport
 from keawatch.daemon.poller import Poller
 from keawatch.daemon.record import recorded
@@ -92,6 +93,7 @@ class Parts:
     keeper: LeaseKeeper | None = None
     backups: BackupKeeper | None = None
     sibling: SiblingWatch | None = None
+    logs: LogKeeper | None = None
 
 
 REST_AFTER_UNDO = timedelta(hours=1)
@@ -139,6 +141,8 @@ class PairLoop:
         )
         if self._parts.keeper:
             self._history = self._parts.keeper.start(self._history)
+        if self._parts.logs:
+            self._history = self._parts.logs.start(self._history)
         facts = asyncio.create_task(self._parts.poller.first_facts(within=10.0))
         if self._parts.backups:
             self._history = await self._parts.backups.first_look(self._history)
@@ -172,6 +176,8 @@ class PairLoop:
         began = self._parts.clock()
         snapshot = await self._parts.poller.poll()
         self._history = self._history.seen(snapshot)
+        if self._parts.logs:
+            self._history = await self._parts.logs.tick(self._history)
         if self._parts.sibling:
             self._history = replace(self._history, sibling=await self._heard(snapshot))
         self._know()
@@ -306,6 +312,8 @@ class PairLoop:
             if keeper:
                 await keeper.aclose()
         await self.finish_left_over()
+        if self._parts.logs:
+            await self._parts.logs.aclose(self._history)
         await self._parts.poller.aclose()
         if self._parts.sibling:
             await self._parts.sibling.aclose()

@@ -449,6 +449,15 @@ def _conflicts(view: PairView, seen: Observation) -> Iterable[Sample]:
     return [((why.value,), float(seen_of.get(why, 0))) for why in Why]
 
 
+def _log_up(view: PairView, seen: Observation) -> Iterable[Sample]:
+    return _just(next((float(one.up) for one in view.history.log_sources if one.server == seen.server), None))
+
+
+def _log_heard(view: PairView, seen: Observation) -> Iterable[Sample]:
+    heard = (one.heard_at for one in view.history.log_sources if one.server == seen.server)
+    return _just(next((at.timestamp() for at in heard if at), None))
+
+
 def _nearness(value: Callable[[Forecast], float | None]) -> OfServer:
     """Return a reader of one number in how near a server is to its limit, where a log is read."""
 
@@ -571,6 +580,13 @@ SERVER_GAUGES: tuple[tuple[str, str, Labels, OfServer], ...] = (
         "Lease updates of this server that its partner refused as conflicts, by the logs.",
         ("kind",),
         _conflicts,
+    ),
+    ("keawatch_log_up", "1 while the server's log is read, where one is to be.", (), _log_up),
+    (
+        "keawatch_log_heard_timestamp_seconds",
+        "When a line of that Kea was last read in its log.",
+        (),
+        _log_heard,
     ),
     (
         "keawatch_rejected_clients",

@@ -20,6 +20,8 @@ from keawatch.daemon.fence import FenceCommand
 from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.daemon.leasekeeper import LeaseKeeper
 from keawatch.daemon.leasework import LeaseWork
+from keawatch.daemon.logfollow import Source
+from keawatch.daemon.logkeeper import LogKeeper
 from keawatch.daemon.loop import PairLoop, Parts, Watcher
 from keawatch.daemon.performer import Performer
 from keawatch.daemon.poller import Poller
@@ -54,6 +56,12 @@ def sibling_of(pair: PairConfig) -> SiblingWatch | None:
     return None
 
 
+def logs_of(pair: PairConfig) -> tuple[Source, ...]:
+    """Return the logs of a pair that are on this host."""
+    family = 4 if pair.service == "dhcp4" else 6
+    return tuple(Source(server.name, family, server.log) for server in pair.server if server.log)
+
+
 @dataclass
 class Pair:
     """One pair at work."""
@@ -77,8 +85,10 @@ def schedule_of(pair: PairConfig) -> Schedule | None:
     return Schedule(pair.schedule, pair.timezone, pair=pair.name, jitter=pair.schedule_jitter)
 
 
-def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = ()) -> Pair:
-    """Return a pair's loop and servers, not yet started."""
+def make_pair(
+    config: Config, pair: PairConfig, journal: Journal, watchers: tuple[Watcher, ...] = (), *, acts: bool = True
+) -> Pair:
+    """Return a pair's loop and servers, not yet started; one that does not *act* leaves to others how far the logs are read."""
     servers, backups = servers_of(pair), backups_of(pair)
     sibling = sibling_of(pair)
     for server in servers:
@@ -92,9 +102,9 @@ def make_pair(config: Config, pair: PairConfig, journal: Journal, watchers: tupl
     performer.fences = {server.name: FenceCommand(server.name, server.fence) for server in pair.server if server.fence}
     work = LeaseWork(pair.name, servers, policy, config.watch.state_dir, backups=backups)
     keeper = LeaseKeeper(work, journal, schedule_of(pair))
-    parts = Parts(
-        poller, performer, journal, watchers, keeper=keeper, backups=BackupKeeper(work, journal), sibling=sibling
-    )
+    logs = LogKeeper(pair.name, logs_of(pair), journal, acts=acts)
+    parts = Parts(poller, performer, journal, watchers, keeper=keeper, sibling=sibling, logs=logs)
+    parts.backups = BackupKeeper(work, journal)
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers, backups)
 
 
@@ -108,7 +118,7 @@ async def bystander(config: Config, pair: PairConfig) -> AsyncIterator[Pair]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="keawatch-"))
             journal = Journal(Path(folder))
         stack.enter_context(contextlib.closing(journal))
-        watched = make_pair(config, pair, journal)
+        watched = make_pair(config, pair, journal, acts=False)
         try:
             await watched.loop.start(take_up=False)
             await watched.loop.look()

@@ -246,6 +246,7 @@ def _server(view: PairView, seen: Observation) -> Json:
         "dhcp": _dhcp(seen),
         "addresses": list(seen.facts.addresses),
         "rejected": _rejected(view, seen),
+        "log": _log(view, seen),
         "note": seen.answer.note if isinstance(seen.answer, ServerStatus) else seen.answer.detail or None,
     }
 
@@ -275,6 +276,15 @@ def _rejected(view: PairView, seen: Observation) -> Json | None:
             for client in top(clients)
         ],
     }
+
+
+def _log(view: PairView, seen: Observation) -> Json | None:
+    """Return how this server's log is as a source; None where none is read."""
+    source = next((source for source in view.history.log_sources if source.server == seen.server), None)
+    if source is None:
+        return None
+    told = {"where": source.where, "up": source.up, "why": source.why}
+    return told | {"since": jsonable(source.since), "heard_at": jsonable(source.heard_at)}
 
 
 def clock_skew(snapshot: Snapshot, server: str) -> float | None:
