@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -90,6 +91,20 @@ class TestCount:
             assert (client.times, client.subnet) == (1, 7)
         assert heard(conflict(1), receivers).tallies[0].conflicts == 1
 
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3), (2, 3, 0, 1), (0, 2, 1, 3), (3, 1, 2, 0)])
+    def test_pairs_both_logs_lines_in_whatever_order_they_are_read(self, order: tuple[int, ...]) -> None:
+        receivers = [
+            replace(conflict(1, n + 0.01), server="b", kind=LogKind.LEASE_CMDS_UPDATE4_CONFLICT) for n in (0, 1)
+        ]
+        lines = [conflict(1), conflict(1, 1), *receivers]
+        ledger = heard(*(lines[n] for n in order))
+
+        assert [(client.times, client.last_at >= T0 + at(1)) for client in ledger.clients] == [(2, True)]
+        assert [tally.conflicts for tally in ledger.tallies] == [2]
+
+    def test_does_not_count_what_came_from_another_than_the_partner(self) -> None:
+        assert heard(conflict(1, kind=LogKind.LEASE_CMDS_UPDATE4_CONFLICT, foreign=True)).clients == ()
+
     def test_does_not_count_what_an_operators_own_add_met(self) -> None:
         assert heard(conflict(1, kind=LogKind.LEASE_CMDS_ADD4_CONFLICT)).clients == ()
 
@@ -126,6 +141,27 @@ class TestCount:
 
         assert [client.client[-2:] for client in ledger.counted("a", T0 + at(7))] == ["02"]
         assert [client.client[-2:] for client in ledger.storms[0].clients] == ["01"]
+
+    def test_of_the_storm_holds_what_was_on_its_way_when_it_ended(self) -> None:
+        ledger = heard(conflict(1), told(LogKind.HA_TERMINATED, 5), conflict(2, 5.01)).forgotten("a", T0 + at(7))
+
+        assert ledger.clients == ()
+        assert [client.client[-2:] for client in ledger.storms[0].clients] == ["01", "02"]
+        assert ledger.storms[0].at == T0 + at(5)
+
+    def test_is_not_made_again_by_a_line_that_is_read_late(self) -> None:
+        forgotten = heard(conflict(1), told(LogKind.HA_TERMINATED, 5))
+        receivers = replace(conflict(1), server="b", kind=LogKind.LEASE_CMDS_UPDATE4_CONFLICT)
+        for line in (conflict(2, 4), receivers):
+            ledger = forgotten.heard([line], {"a": "b", "b": "a"})
+            assert ledger.clients == ()
+            assert {client.client[-2:] for client in ledger.storms[0].clients} == {"01", (line.client or "")[-2:]}
+            assert {client.times for client in ledger.storms[0].clients} == {1}
+
+    def test_is_of_no_use_to_lines_of_days_before_the_storm(self) -> None:
+        ledger = heard(told(LogKind.HA_TERMINATED, 5)).heard([conflict(1, -2 * 86400)], {})
+
+        assert (ledger.clients, ledger.storms) == ((), ())
 
     def test_is_kept_on_entering_a_state_that_forgets_nothing(self) -> None:
         line = told(

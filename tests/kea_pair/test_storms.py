@@ -2,9 +2,9 @@
 Storms of refused lease updates on real Kea: what keawatch counts is what Kea counts, and it is said before the pair terminates.
 """
 
-import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import pytest
 
 from keawatch.core.logged import Logged, LogKind
 from keawatch.core.rejects import Rejects, forecast
+from keawatch.kea.loglines import Reading, interesting, parse
 from tests.kea_pair.lab import NARROW4, NARROW6, Lab, LabError, Pair, PairSpec, side_by_side
-from tests.kea_pair.watching import Keawatch, Wish
+from tests.kea_pair.watching import Keawatch, Post, Wish
 from tests.kea_pair.whole import WHOLE
 
 pytestmark = [pytest.mark.kea, pytest.mark.usefixtures("possible")]
@@ -40,35 +41,80 @@ def storm(lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int 
         raise LabError("the storm did not come to its end")
 
 
+def logs_of(pair: Pair, *, of: str = "ab") -> Post:
+    """Return a keawatch's place, from where it reads the logs of some servers."""
+    nodes = {node.name: node for node in pair.nodes if node.name in of}
+    return Post(keys={name: f'log = "{node.home / LOG_PLACE}"' for name, node in nodes.items()})
+
+
+# --- what keawatch says of it
+
+
+def test_a_storm_is_counted_and_its_clients_named_before_it_terminates_the_pair(lab: Lab) -> None:
+    pair = lab.pair(PairSpec(version="2.6", max_rejected_lease_updates=10))
+    pair.start()
+    pair.wait_normal(30)
+    watch = Keawatch(lab, pair, Wish(autonomy="observe"), post=logs_of(pair))
+    watch.start()
+    watch.wait_for("OK", 40)
+
+    counts = rising(watch, begin_storm(lab, pair, 7, 1.0), until=7)
+    assert counts == sorted(counts)
+    assert len(set(counts)) >= 4
+    _judge_near(watch, events_of(pair.primary.home / LOG_PLACE))
+
+    begin_storm(lab, pair, 20, 100.0)
+    pair.wait_states("terminated", "terminated", 60)
+    ended = watch.wait_for("TERMINATED_REJECTS", 20)
+    log = pair.primary.home / LOG_PLACE
+    assert events_of(log)[-1].kind is LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION
+    assert 10 <= clients_in(events_of(log)) <= 12
+    # Updates that were on their way when Kea gave up are refused after that.
+    line = f"b had refused lease updates of {clients_in(events_of(log, whole=True))} clients of a"
+    assert any(line in said for said in ended["diagnosis"]["evidence"]), (line, ended["diagnosis"]["evidence"])
+    watch.stop()
+
+
+def _judge_near(watch: Keawatch, told: list[Logged]) -> None:
+    """See that the clients of the log are those that are counted, shown and named."""
+    clients = {event.client for event in told}
+    rejected = watch.wait_for("REJECTS_NEAR_LIMIT", 10)["servers"][0]["rejected"]
+    assert (rejected["clients"], rejected["limit"], rejected["causes"]) == (len(clients), 10, {"busy": len(clients)})
+    assert {row["client"] for row in rejected["top"]} == clients
+    assert rejected["by_subnet"] == {"1": len(clients)}
+    explained = watch.ask("explain").stdout
+    assert all(f"{event.client} ({event.address})" in explained for event in told)
+    assert "ResourceBusy" in explained
+
+
+def rising(watch: Keawatch, storm: subprocess.Popen[str], until: int) -> list[int]:
+    """Return the counts that ``status`` shows while a storm lasts, till there are so many."""
+    counts = [0]
+    deadline = time.monotonic() + 60
+    while counts[-1] < until:
+        assert time.monotonic() < deadline, counts
+        counts.append(watch.status()["servers"][0]["rejected"]["clients"])
+        time.sleep(0.2)
+    assert storm.wait(30) == 0
+    return counts
+
+
+def clients_in(events: list[Logged]) -> int:
+    """Return of how many clients the conflicts are, as Kea tells them apart."""
+    return len({(event.client, event.client_id) for event in events if event.client})
+
+
 # --- the count
 
 
-_LINE = re.compile(r"(?P<at>\S+ \S+) \w+ +\[[^]]*\] (?P<kind>HA_\w+) (?P<said>.*)")
-_CLIENT = re.compile(r"\[hwtype=1 (?P<card>\S+)\], cid=\[(?P<identifier>\S+)\]")
-
-
-def events_of(log: Path) -> list[Logged]:
-    """Return the conflicts of a sender's log, and its termination."""
-    found = []
-    for line in log.read_text().splitlines():
-        told = _LINE.match(line)
-        if told and told["kind"] == LogKind.HA_LEASE_UPDATE_CONFLICT:
-            client = _CLIENT.search(line)
-            assert client, line
-            event = Logged(
-                _time(told["at"]), "a", LogKind.HA_LEASE_UPDATE_CONFLICT, client["card"], reason=told["said"]
-            )
-            found.append(
-                Logged(event.at, "a", event.kind, client["card"], reason=told["said"], client_id=client["identifier"])
-            )
-        elif told and told["kind"] == LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION:
-            found.append(Logged(_time(told["at"]), "a", LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION))
-            break
-    return found
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
+def events_of(log: Path, *, whole: bool = False) -> list[Logged]:
+    """Return the conflicts of a sender's log till its termination, and that; or of the *whole* log."""
+    reading = Reading("a", 4, datetime.now(UTC))
+    told = [event for line in interesting(log.read_bytes()) if (event := parse(line, reading))]
+    wanted = {LogKind.HA_LEASE_UPDATE_CONFLICT, LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION}
+    events = [event for event in told if event.kind in wanted]
+    ends = [n for n, event in enumerate(events) if event.kind is LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION]
+    return events[: ends[0] + 1] if ends and not whole else events
 
 
 LIMITS = {10: 0.5, 50: 2.0} if WHOLE else {10: 2.0}

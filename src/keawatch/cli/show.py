@@ -192,5 +192,10 @@ def explained(console: Console, pair: Mapping[str, Any]) -> None:
     console.print("How that is known:")
     for line in diagnosis["evidence"]:
         console.print(f"  - {line}", markup=False)
+    for other in pair.get("also", ()):
+        console.print(f"Also {other['code']}: {other['sentence']}", markup=False)
+        for line in other["evidence"]:
+            if line not in diagnosis["evidence"]:
+                console.print(f"  - {line}", markup=False)
     explanation(console, diagnosis["code"], pair["explanation"])
     plan(console, pair)

@@ -225,9 +225,14 @@ class _Book:
         """Let *server* have forgotten all that it had counted by *at*."""
         self._forgot[server] = max(at, self._forgot.get(server, at))
         gone = {key: one for key, one in self._clients.items() if one.server == server and one.last_at <= at}
-        if gone:
-            self._clients = {key: one for key, one in self._clients.items() if key not in gone}
-            self._storms[server] = Storm(server, at, tuple(gone.values())[-MOST:])
+        if not gone:
+            return
+        self._clients = {key: one for key, one in self._clients.items() if key not in gone}
+        before = self._storms.get(server)
+        if before and min(one.first_at for one in gone.values()) - before.at <= SAME_CONFLICT:
+            # Updates were on their way when it forgot: they are of the same storm.
+            gone, at = {one.key: one for one in before.clients} | gone, before.at
+        self._storms[server] = Storm(server, at, tuple(gone.values())[-MOST:])
 
     def _conflict(self, event: Logged, sender: str) -> None:
         forgot = self._forgot.get(sender)
