@@ -107,6 +107,12 @@ class TestReadStatus:
         with suppress(KeaProtocolError):
             read_status(status, heartbeat, ASKED)
 
+    def test_a_number_that_no_float_can_hold_is_garbage_as_any_other(self) -> None:
+        status = replies.arguments("3.0-status-get-a")
+        status["high-availability"][0]["ha-servers"]["remote"]["age"] = 10**400
+        with pytest.raises(KeaProtocolError):
+            read_status(status, None, ASKED)
+
 
 class TestReadConfig:
     @given(mutants(replies.arguments("3.0-config-get-a")), st.none() | st.text(max_size=9))

@@ -1,6 +1,5 @@
 """Takes values of a known kind out of Kea's JSON, or says in a sentence where something else stands."""
 
-import math
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -46,7 +45,7 @@ class Fields:
         value = self._map.get(key)
         if value is None:
             return None
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.fabs(value) < _FAR:
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _FAR:
             return float(value)
         raise self.wrong(key, "a number")
 
