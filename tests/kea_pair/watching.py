@@ -173,13 +173,13 @@ class Keawatch:
             raise LabError(f"{arguments} ended with {asked.returncode}: {asked.stdout}{asked.stderr}") from error
         return found
 
-    def wait_for(self, code: str, deadline: float) -> dict[str, Any]:
-        """Wait at most so many seconds until ``status`` has this diagnosis."""
+    def wait_for(self, code: str, deadline: float, every: float = 0.2) -> dict[str, Any]:
+        """Wait at most so many seconds until ``status`` has this diagnosis, asking every so many seconds."""
         until = time.monotonic() + deadline
         while (seen := self.status())["diagnosis"]["code"] != code:
             if time.monotonic() > until:
                 raise LabError(f"keawatch says {seen['diagnosis']}, not {code}, after {deadline} s")
-            time.sleep(0.2)
+            time.sleep(every)
         return seen
 
     def wait_for_all(self, codes: set[str], deadline: float) -> dict[str, Any]:
