@@ -614,6 +614,15 @@ class TestPeerLinkBroken:
         assert diagnosis.sentence.startswith("north does not hear its partner")
         assert "clients may get no answer" in diagnosis.sentence
 
+    def test_a_partner_that_is_heard_and_takes_no_updates_is_told_from_a_link_that_fails(self) -> None:
+        refused: Around = {"north": {"sees": sees(HaState.UNAVAILABLE, age=1.0)}}
+        silent: Around = {"north": {"sees": sees(HaState.UNAVAILABLE, age=11.0)}}
+
+        assert "their heartbeats get through" in the(Code.PEER_LINK_BROKEN, well(10, **refused)).sentence
+        assert "a full disk" in the(Code.PEER_LINK_BROKEN, well(10, **refused)).sentence
+        assert "the HA link between them fails" in the(Code.PEER_LINK_BROKEN, well(10, **silent)).sentence
+        assert "the HA link between them fails" in the(Code.PEER_LINK_BROKEN, well(10, **self.CUT)).sentence
+
     def test_pair_is_not_redundant_meanwhile(self) -> None:
         assert not decide(well(10, **self.CUT), AUTO).redundant
 

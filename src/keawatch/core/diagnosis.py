@@ -452,12 +452,35 @@ def _link_broken(facts: Facts) -> Finding | None:
     if not (cut or unseen) or facts.held(_unheard) < facts.h:
         return None
     server = (cut or unseen)[0]
+    what = "the HA link between them fails"
+    if _hears_heartbeats(facts, server):
+        what = (
+            "their heartbeats get through and its lease updates do not, so the partner refuses them (subnets that differ, a full disk on its "
+            "host), or takes too long"
+        )
     return Finding(
         Code.PEER_LINK_BROKEN,
         Severity.WARNING,
-        f"{server.server} does not hear its partner, though both answer keawatch: the HA link between them fails"
+        f"{server.server} does not hear its partner, though both answer keawatch: {what}"
         f"{'; lease updates fail, so clients may get no answer until it fails over' if server.serves else ''}.",
         evidence(facts),
+    )
+
+
+def _hears_heartbeats(facts: Facts, server: Observation) -> bool:
+    """
+    Return whether a server that takes its partner for gone has heard it within a heartbeat, and is heard.
+
+    A lease update that fails makes the partner unavailable at once, until the next heartbeat (ha_service.cc, asyncSendLeaseUpdate).
+    """
+    partner = facts.b if server is facts.a else facts.a
+    return bool(
+        server.partner
+        and server.partner.age < facts.h
+        and not server.partner.communication_interrupted
+        and partner.partner
+        and partner.partner.age < facts.h
+        and partner.partner.state is not HaState.UNAVAILABLE
     )
 
 

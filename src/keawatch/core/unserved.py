@@ -126,7 +126,8 @@ def _why_dumb(facts: Facts, server: Observation, partner: Observation) -> str:
     if partner.status is None or (server.partner and server.partner.communication_interrupted):
         return f"Kea answers a client only when {partner.server} has its lease, and {partner.server} is not reached."
     return (
-        f"Most likely {partner.server} refuses its lease updates: look for LEASE_CMDS and HA_LEASE_UPDATE in both logs."
+        f"Most likely {partner.server} refuses its lease updates, such as for a full disk: look for LEASE_CMDS and HA_LEASE_UPDATE in both "
+        "logs, and at the disk of its lease file."
     )
 
 
