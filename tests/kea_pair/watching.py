@@ -191,14 +191,18 @@ class Keawatch:
             time.sleep(0.2)
         return seen
 
-    def wait_idle(self, deadline: float) -> None:
-        """Wait until no plan is under way and the leases have been compared since the last one ended, and since both are together."""
+    def wait_idle(self, deadline: float, calm: frozenset[str] = frozenset({"OK"})) -> None:
+        """
+        Wait until no plan is under way and the leases have been compared since the last one ended, and since both are together.
+
+        *calm* are the diagnoses with which nothing more is expected.
+        """
         until = time.monotonic() + deadline
         while True:
             pair = self.status()
             leases = pair["leases"]
             busy = (pair["plan"] and pair["plan"]["under_way"]) or leases["comparing"] or leases["compare_because"]
-            if not busy and pair["diagnosis"]["code"] == "OK":
+            if not busy and pair["diagnosis"]["code"] in calm:
                 return
             if time.monotonic() > until:
                 raise LabError(
