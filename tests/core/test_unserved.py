@@ -147,6 +147,6 @@ class TestByLog:
         assert found(held(HEALTHY, 20.0).heard(events, SOURCES)) is None, why
 
     def test_no_alarm_is_raised_while_others_are_acknowledged(self) -> None:
-        served = counted([(5, 100, 2, 98), (10, 200, 4, 196), (15, 300, 8, 292)])
+        served = counted([(5, 100, 2, 98), (8, 200, 40, 160), (17, 300, 90, 210)])
 
         assert found(served.heard(not_stored(8, LogKind.ALLOC_ENGINE_V4_ALLOC_ERROR), SOURCES)) is None

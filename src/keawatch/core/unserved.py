@@ -6,13 +6,12 @@ By Kea's packet counters (``traffic``) and, where it is read, by its log; its HA
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keawatch.core.codes import Code, Finding, Severity
 from keawatch.core.conflicts import FEWEST, STILL_ASKED, UNANSWERED_FOR, answering, rate, refused_subnets, unanswered
 from keawatch.core.facts import Facts, evidence, subnets_apart
-from keawatch.core.logged import NOT_STORED, Logged
+from keawatch.core.logged import NOT_STORED
 from keawatch.core.model import Observation
 from keawatch.core.traffic import Answering
 
@@ -60,22 +59,18 @@ def _unable(facts: Facts, server: Observation, partner: Observation) -> _Told | 
     """Tell of a server whose own log says that it can't store leases."""
     since = facts.history.now - STILL_ASKED
     failed = [event for event in facts.history.logged_by(server.server, NOT_STORED) if event.at >= since]
-    if (
-        len(failed) < _REFUSED
-        or len({event.client for event in failed}) < FEWEST
-        or _acknowledges(facts, server, failed)
-    ):
+    if len(failed) < _REFUSED or len({event.client for event in failed}) < FEWEST or _acknowledges(facts, server):
         return None
     return _Told(
-        f"{server.server} is {server.word} and can't store leases, as its log says, so it gives nobody one. {_make_room(server, partner)}",
+        f"{server.server} is {server.word} and can't store leases, as its log says: who asks for one gets none. {_make_room(server, partner)}",
         tuple(event.text for event in failed[-3:]),
     )
 
 
-def _acknowledges(facts: Facts, server: Observation, failed: Sequence[Logged]) -> bool:
-    """Return whether others were given leases meanwhile; DHCPv6 does not count whom it refuses."""
+def _acknowledges(facts: Facts, server: Observation) -> bool:
+    """Return whether the newest reading shows acknowledgements beside; DHCPv6 does not count whom it refuses."""
     known = answering(facts, server)
-    return bool(known and known.last.refusals and known.pace and known.pace.until > failed[0].at)
+    return bool(known and known.last.refusals and known.pace and known.pace.until == known.last.at)
 
 
 def _refuses(facts: Facts, server: Observation, partner: Observation) -> _Told | None:
