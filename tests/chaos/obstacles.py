@@ -3,7 +3,6 @@ What can be in the way of a pair or of keawatch: a full disk, a taken port, an H
 """
 
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from tests.kea_pair.lab import Lab, LabError, Node, Pair
 from tests.kea_pair.net import ipv4, run
-from tests.kea_pair.watching import Keawatch, Wish
+from tests.kea_pair.watching import Keawatch, Post, Wish
 
 DISK = "1m"
 FILLER = "filler"
@@ -137,14 +136,7 @@ class Second(Keawatch):
     """A second keawatch beside the first, which knows nothing of it."""
 
     def __init__(self, lab: Lab, pair: Pair, wish: Wish | None = None) -> None:
-        self.lab, self.pair = lab, pair
-        self.folder = lab.folder / "keawatch-2"
-        self.folder.mkdir(exist_ok=True)
-        self.config = self.folder / "config.toml"
-        self.log = self.folder / "keawatch.log"
-        self._process: subprocess.Popen[str] | None = None
-        self.configure(wish or Wish())
-        self.config.write_text(self.config.read_text().replace("127.0.0.1:9745", "127.0.0.1:9746"))
+        super().__init__(lab, pair, wish, post=Post("keawatch-2", "127.0.0.1:9746"))
 
 
 @contextlib.contextmanager
