@@ -37,8 +37,8 @@ SAYS = {
         "keawatch tells that both serve and touches neither, since stopping one is a person's choice. When both are at work "
         "again it makes what Kea's sync left apart alike by the primary's word, and names for each address that both gave away "
         "who keeps it; those leases of the others that are lost for that reason are no wrong action here, since no server can "
-        "keep both. What both gave away after keawatch's last look during the split Kea's own sync may settle without a trace (2.6: 23 "
-        "leases in the play shown, none in the one with Kea alone). Where more than reconcile_cap (5 %) would be overwritten it stops and says so, as with 3.0."
+        "keep both. What both gave away after keawatch's last look during the split Kea's own sync may settle "
+        "without a trace: with 2.6, 23 leases in an earlier play, and none of 22 in the one shown. Where more than reconcile_cap (5 %) would be overwritten it stops and says so, as with 3.0."
     ),
     "one-way": (
         "keawatch tells who can't reach whom. Kea itself is at odds here: a primary whose updates fail waits for its partner, "
@@ -120,8 +120,9 @@ SAYS = {
     ),
     "standby-disk-full": (
         "The standby can't store what it is told, so the primary's updates fail and clients wait. Kea 2.6 goes on, and when there is room "
-        "again keawatch writes the standby what it lacks. Kea 3.0 ends at the first lease that it can't store; nobody started "
-        "it again here, and keawatch says PARTNER_DOWN."
+        "again keawatch writes the standby what it lacks; it says meanwhile that heartbeats get through and updates do not (since "
+        "561f563; it spoke of the link in the play shown). Kea 3.0 ends at the first lease that it can't store; nobody started it "
+        "again here, and keawatch says PARTNER_DOWN."
     ),
     "primary-disk-full": (
         "Kea 2.6 refuses every client whose lease it can't store, and its HA state stays hot-standby, so the standby never takes over. "
