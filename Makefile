@@ -59,6 +59,7 @@ lab: $(STAMP)
 
 bench: $(STAMP) lab
 	$(BIN)/python -m tests.kea_pair.bench_leases
+	$(BIN)/python -m tests.kea_pair.bench_logs
 	$(BIN)/python -m tests.kea_pair.bench
 
 # Every fault on real pairs, with Kea alone and with keawatch; writes docs/faults.md. It takes more than an hour.

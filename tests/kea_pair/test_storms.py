@@ -104,6 +104,41 @@ def clients_in(events: list[Logged]) -> int:
     return len({(event.client, event.client_id) for event in events if event.client})
 
 
+def test_prevention_has_the_clients_forgotten_in_time_and_costs_what_it_says(lab: Lab) -> None:
+    pair = lab.pair(PairSpec(version="2.6", max_rejected_lease_updates=10))
+    pair.start()
+    pair.wait_normal(30)
+    watch = Keawatch(lab, pair, Wish(strategies=("seamless", "reset"), prevent=True), post=logs_of(pair))
+    watch.start()
+    watch.wait_for("OK", 40)
+    clients = pair.clients()
+    clients.start(20, clients=300)
+    storm(lab, pair, 7, 2.0)
+    outcome = wait_ended(watch, 60)
+    pair.wait_normal(30)
+    clients_lost = clients.stop()
+    print(f"prevention: {outcome['measured_pause']} s measured without service; {clients_lost}")
+    assert (outcome["strategy"], outcome["result"]) == ("prevent", "ok"), outcome
+    assert outcome["measured_pause"] <= outcome["announced_pause"]
+    assert clients_lost.lost <= 20 * outcome["announced_pause"]
+
+    # Kea has forgotten those of before, or three more would be its end.
+    storm(lab, pair, 3, 100.0)
+    assert clients_in(events_of(pair.primary.home / LOG_PLACE)) >= 10
+    assert pair.states() == ("hot-standby", "hot-standby")
+    assert watch.status()["servers"][0]["rejected"]["clients"] < 10
+    assert watch.stop() == 0
+
+
+def wait_ended(watch: Keawatch, deadline: float) -> dict[str, Any]:
+    """Return what became of the first plan."""
+    until = time.monotonic() + deadline
+    while (outcome := watch.status()["last_outcome"]) is None:
+        assert time.monotonic() < until, watch.status()["withheld"]
+        time.sleep(0.2)
+    return dict(outcome)
+
+
 # --- the count
 
 

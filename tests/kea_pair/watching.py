@@ -43,11 +43,13 @@ class Wish:
     backup: bool = True
     """Whether it is told of the backup server, if there is one."""
     take_over: bool | None = None
+    prevent: bool | None = None
 
     @property
     def leases(self) -> str:
         """Return the lines of the keys that are not always given."""
-        chosen = {"gate": self.gate, "reconcile_cap": self.reconcile_cap, "take_over": self.take_over}
+        keys = ("gate", "reconcile_cap", "take_over", "prevent")
+        chosen = {key: getattr(self, key) for key in keys}
         return "".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items() if value is not None)
 
 
