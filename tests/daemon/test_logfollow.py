@@ -387,6 +387,19 @@ exec sleep 60
         self.until(follower, "x" * 99, tries=5)
         assert (folder / "asked").read_text() == "x\nx\n"
 
+    def test_that_does_not_know_the_place_any_more_is_read_from_now_on(self, folder: Path) -> None:
+        (folder / "journalctl").write_text(
+            f'#!/bin/sh\necho "$@" >> {folder}/asked\necho "Failed to seek to cursor: Invalid argument" >&2\nexit 1\n'
+        )
+        clock = [T0]
+        follower = Source("a", 4, "journal:kea", lambda: clock[0]).follow(Position(cursor="s=1;i=3"))
+        self.until(follower, "Failed to seek to cursor")
+        clock[0] += timedelta(seconds=2)
+        self.until(follower, "x" * 99, tries=5)
+        first, second = (folder / "asked").read_text().splitlines()
+        assert "--after-cursor=s=1;i=3" in first
+        assert f"--since=@{int(T0.timestamp())}" in second
+
     def test_of_which_nothing_is_shown_asks_for_the_right(self, folder: Path) -> None:
         hint = "Hint: You are currently not seeing messages from other users and the system."
         (folder / "journalctl").write_text(f"#!/bin/sh\necho '{hint}' >&2\nexec sleep 60\n")

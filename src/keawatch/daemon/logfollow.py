@@ -533,6 +533,10 @@ class JournalFollower:
             return _why_blind(self._said)
         self.close()
         self._ended_at, self._ends = self._source.clock(), self._ends + 1
+        if (
+            b"cursor" in self._said
+        ):  # The journal was made anew: there is no place to go on at, and from here on all is new.
+            self._cursor, self._since = None, self._ended_at
         return self._why_ended()
 
     def _why_ended(self) -> str:
