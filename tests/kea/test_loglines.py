@@ -105,6 +105,20 @@ class TestAConflict:
         assert (said.client, said.address, said.reason) == ("02:11:03:5d:b6:6e", "10.128.0.9", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "client"),
+    [
+        ("2.6.3-v4-disk-a.log", LogKind.ALLOC_ENGINE_V4_ALLOC_ERROR, "00:0c:01:02:03:36"),
+        ("2.6.3-v6-disk-a.log", LogKind.ALLOC_ENGINE_V6_ALLOC_ERROR, "00:01:00:01:32:9b:1c:df:00:0c:01:02:03:48"),
+    ],
+)
+def test_a_lease_that_could_not_be_stored_is_told_with_its_client(name: str, kind: LogKind, client: str) -> None:
+    said = captured(name, kind)
+
+    assert said.client == client
+    assert "failed to write CSV row" in said.text
+
+
 REPORTED = (
     (
         "WARN [kea-dhcp4.ha-hooks] HA_LEASE_UPDATE_CONFLICT pfs601i: lease update [hwtype=1 60:3e:5f:80:81:8b], "
