@@ -167,9 +167,15 @@ class TestTheGateOpens:
         assert not made.act
         assert any(one.guard is Guard.NO_WAY and one.strategy == "gate" for one in made.withheld)
 
-    def test_a_standby_that_went_on_by_itself_meanwhile_is_not_told_to(self) -> None:
-        last = plan(AT_GATE).steps[-1]
+    @pytest.mark.parametrize("seconds", [20.0, 601.0], ids=["verified", "too late"])
+    def test_a_standby_that_went_on_by_itself_meanwhile_is_not_told_to(self, seconds: float) -> None:
+        last = plan(held(GATED, seconds, every=5.0)).steps[-1]
         assert [(c.fact, c.server, c.values) for c in last.only_if] == [(Fact.STATE, "b", ("ready",))]
+
+    @pytest.mark.parametrize("seconds", [20.0, 601.0], ids=["verified", "too late"])
+    def test_when_the_standby_is_seen_to_have_left_ready_whatever_it_replied(self, seconds: float) -> None:
+        last = plan(held(GATED, seconds, every=5.0)).steps[-1]
+        assert [(c.fact, c.server, c.values) for c in last.after] == [(Fact.NOT_STATE, "b", ("ready",))]
 
     def test_never_later_than_its_deadline(self) -> None:
         first = plan(held(GATED, 500.0, every=5.0)).steps[0]
