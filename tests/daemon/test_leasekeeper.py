@@ -16,6 +16,7 @@ from keawatch.core.comparison import Comparison, Kind, Rival
 from keawatch.core.decision import Decision
 from keawatch.core.model import HaState, History, NoAnswer
 from keawatch.core.policy import Policy
+from keawatch.core.pools import PoolUse
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
 from keawatch.daemon.leasekeeper import AFTER_FAILURE, COUNT_AGAIN, MOST_RIVALS, UPKEEP_PATIENCE, LeaseKeeper
@@ -315,6 +316,18 @@ class TestCounts:
         assert await self.told(seen, {1: 5}, {1: 5}) is None
         assert seen.history.counts_at
         assert seen.compared() == 1
+        await seen.close()
+
+    async def test_say_how_full_the_pools_are_by_the_primary_s_word(self, tmp_path: Path) -> None:
+        seen = await self.ready(tmp_path)
+        seen.a.pools, seen.b.pools = (PoolUse(1, "addresses", 100, 60),), (PoolUse(1, "addresses", 100, 99),)
+        await self.told(seen, {1: 60}, {1: 60})
+        [pool] = seen.history.pools
+        assert pool.use.assigned == 60
+        seen.a.uncounted = True
+        await seen.rounds(int(POLICY.watch_leases / 2) + 3)
+        [pool] = seen.history.pools
+        assert pool.use.assigned == 99, "the standby's word is better than none"
         await seen.close()
 
     async def test_that_differ_once_say_nothing(self, tmp_path: Path) -> None:

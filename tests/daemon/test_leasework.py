@@ -20,6 +20,7 @@ from keawatch.core.codes import Code
 from keawatch.core.comparison import Fate, Kind
 from keawatch.core.model import HaState, History, NoAnswer, Observation
 from keawatch.core.plan import Plan, Step, Work, state
+from keawatch.core.pools import LeaseCounts
 from keawatch.core.rejects import Rejected, Why
 from keawatch.daemon import leasework
 from keawatch.daemon.journal import Journal
@@ -142,9 +143,9 @@ class TestComparing:
 class TestCounts:
     async def test_are_by_server_and_subnet(self, tmp_path: Path) -> None:
         servers = two([lease(1), lease(2)], [lease(1)])
-        assert await work_of(servers, tmp_path).counts() == {"a": {1: 2}, "b": {1: 1}}
+        assert await work_of(servers, tmp_path).counts() == {"a": LeaseCounts({1: 2}), "b": LeaseCounts({1: 1})}
         servers[0].uncounted = True
-        assert await work_of(servers, tmp_path).counts() == {"a": None, "b": {1: 1}}
+        assert await work_of(servers, tmp_path).counts() == {"a": None, "b": LeaseCounts({1: 1})}
 
 
 class TestReconciling:

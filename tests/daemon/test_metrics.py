@@ -1,5 +1,6 @@
 """Prometheus is told what is known, and nothing that is not."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from keawatch.core.comparison import Comparison, Kind
 from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, HaState, NoAnswer, Observation, Pause, ServerStatus
 from keawatch.core.policy import Autonomy, Policy
+from keawatch.core.pools import Pool, PoolUse
 from keawatch.core.traffic import Answering, Traffic
 from keawatch.daemon.loop import PairView
 from keawatch.daemon.metrics import Metrics
@@ -65,7 +67,9 @@ def compared(seen: PairView) -> PairView:
     """Return a view whose leases were compared, and whose upkeep has ended well."""
     comparison = Comparison(at(), "a person asked", "a", {"a": 1200, "b": 1199}, {Kind.MISSING: 1}, seconds=0.5)
     upkeep = {"result": "ok", "reason": "done", "due": at().isoformat(), "at": at().isoformat()}
-    return replace(seen, history=replace(seen.history, comparison=comparison), upkeep=upkeep)
+    comparison = replace(comparison, hw_addresses=1200, randomised=300)
+    pools = (Pool(PoolUse(1, "addresses", 250, 200), at(3600), ((at(), 175),)),)
+    return replace(seen, history=replace(seen.history, comparison=comparison, pools=pools), upkeep=upkeep)
 
 
 def stormy() -> PairView:
@@ -79,6 +83,26 @@ def stormy() -> PairView:
     heard = view().history.heard(events, (LogSource("a", "/var/log/kea.log"),))
     counted = Answering("a", Traffic(at(), 90, 40, 31), 9, at(), at())
     return replace(view(), history=replace(heard, answering=(counted,)))
+
+
+def test_full_pools_and_what_fills_them() -> None:
+    metrics = after(compared(view()))
+
+    assert value(metrics, "keawatch_pool_used_ratio", subnet="1", kind="addresses") == 0.8
+    assert value(metrics, "keawatch_pool_full_timestamp_seconds", subnet="1", kind="addresses") == at(10800).timestamp()
+    assert value(metrics, "keawatch_randomised_leases_ratio") == 0.25
+
+
+def test_of_a_pool_that_does_not_fill_no_end_is_told() -> None:
+    seen = compared(view())
+    [pool] = seen.history.pools
+    still = replace(pool, earlier=((at(), 200),))
+
+    metrics = after(replace(seen, history=replace(seen.history, pools=(still,), comparison=None)))
+
+    assert value(metrics, "keawatch_pool_used_ratio", subnet="1", kind="addresses") == 0.8
+    assert value(metrics, "keawatch_pool_full_timestamp_seconds", subnet="1", kind="addresses") is None
+    assert value(metrics, "keawatch_randomised_leases_ratio") is None
 
 
 def test_a_storm_is_counted() -> None:
@@ -342,6 +366,53 @@ def test_promtool_has_no_complaint_about_the_metrics(promtool: str) -> None:
 
 def test_promtool_has_no_complaint_about_the_alerts(promtool: str) -> None:
     told = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, check=False, timeout=60)
+
+    assert told.returncode == 0, told.stdout.decode() + told.stderr.decode()
+
+
+DIAGNOSED = 'keawatch_diagnosis_active{pair="lan",service="dhcp4",code="%s",severity="warning"}'
+CONFLICTS = 'keawatch_lease_update_conflicts_total{pair="lan",service="dhcp4",server="a",kind="busy"}'
+USED = 'keawatch_pool_used_ratio{pair="lan",service="dhcp4",subnet="1",kind="addresses"}'
+FULL_AT = 'keawatch_pool_full_timestamp_seconds{pair="lan",service="dhcp4",subnet="1",kind="addresses"}'
+DIFFER = 'keawatch_lease_differences{pair="lan",service="dhcp4",kind="missing"}'
+SERVING = 'keawatch_pair_serving{pair="lan",service="dhcp4"}'
+PLAYED: list[tuple[str, dict[str, str], bool]] = [
+    ("KeaRejectsNearLimit", {DIAGNOSED % "REJECTS_NEAR_LIMIT": "0x59 1"}, True),
+    ("KeaRejectsNearLimit", {DIAGNOSED % "CONFLICTS_BUSY": "0x59 1"}, False),
+    ("KeaLeaseUpdateConflicts", {CONFLICTS: "0x30 0+1x30"}, True),
+    ("KeaLeaseUpdateConflicts", {CONFLICTS: "0x55 0+1x5"}, False),
+    ("KeaPoolNearlyFull", {USED: "0.96x60"}, True),
+    ("KeaPoolNearlyFull", {USED: "0.8x60", FULL_AT: "7200x60"}, True),
+    ("KeaPoolNearlyFull", {USED: "0.8x60", FULL_AT: "72000x60"}, False),
+    ("KeaPoolNearlyFull", {USED: "0.8x60"}, False),
+    ("KeaPoolNearlyFull", {USED: "0.8x55 0.96x5"}, False),
+    ("KeaLeasesDiffer", {DIFFER: "5x60"}, True),
+    ("KeaLeasesDiffer", {DIFFER: "5x50 0x10"}, False),
+    ("KeaPairServesNobody", {SERVING: "1x50 0x10"}, True),
+    ("KeaPairServesNobody", {SERVING: "1x60"}, False),
+]
+"""An alert, what is measured minute by minute for an hour, and whether it fires at its end."""
+
+
+@pytest.mark.parametrize(("alert", "series", "fires"), PLAYED, ids=lambda one: one if isinstance(one, str) else None)
+def test_an_alert_fires_where_it_should_and_nowhere_else(
+    promtool: str, tmp_path: Path, alert: str, series: dict[str, str], fires: bool
+) -> None:
+    # Whether it fires is the question; which labels it has would only say the rule again.
+    firing = [{"labels": "{}", "value": 1}] if fires else []
+    asked = {
+        "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})',
+        "eval_time": "60m",
+        "exp_samples": firing,
+    }
+    measured = [{"series": name, "values": values} for name, values in series.items()]
+    played = {"interval": "1m", "input_series": measured, "promql_expr_test": [asked]}
+    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [played]}
+    (tmp_path / "played.yml").write_text(json.dumps(document))
+
+    told = subprocess.run(
+        [promtool, "test", "rules", str(tmp_path / "played.yml")], capture_output=True, check=False, timeout=60
+    )
 
     assert told.returncode == 0, told.stdout.decode() + told.stderr.decode()
 

@@ -22,6 +22,7 @@ from keawatch.core.facts import facts_of
 from keawatch.core.logged import Logged, LogKind, LogSource
 from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Sibling, Snapshot
 from keawatch.core.policy import Autonomy, Policy
+from keawatch.core.pools import Pool, PoolUse
 from keawatch.core.rejects import Rejects
 from keawatch.core.traffic import Answering, Traffic
 from keawatch.daemon import replay as replaying
@@ -126,6 +127,7 @@ def full() -> History:
         config_apart=ConfigApart("b", "p0", at(-500)),
         sibling=Sibling("a", acts="p9"),
         upkeep_due=at(5),
+        pools=(Pool(PoolUse(1, "addresses", 250, 240, 1), at(3), ((at(-600), 100),)),),
         backups=(
             BackupServer(history.newest.first, at(-50), compared(history), "a test wants it", "d counts 3 fewer"),
         ),

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from keawatch.core.model import DhcpState, HaState, Mode, Role
+from keawatch.core.pools import PoolUse
 from keawatch.errors import KeaProtocolError
-from keawatch.kea.status import Asked, read_lease_statistics, read_lease_table, read_status
+from keawatch.kea.status import Asked, read_lease_statistics, read_lease_table, read_pools, read_status
 from tests.kea import replies
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -218,6 +219,28 @@ class TestLeaseCount:
         columns = ["subnet-id", "total-nas", "assigned-nas", "declined-addresses", "total-pds", "assigned-pds"]
         table = {"result-set": {"columns": columns, "rows": [[1, 900, 5, 1, 9, 2], [2, 900, 1, 0, 0, 0]]}}
         assert read_lease_table(table) == 8
+
+    @pytest.mark.parametrize("version", replies.VERSIONS)
+    def test_how_full_each_subnet_is(self, version: str) -> None:
+        first, second = read_pools(replies.arguments(f"{version}-stat-lease4-get-a"))
+        assert first == PoolUse(1, "addresses", 32767, 39)
+        assert second == PoolUse(2, "addresses", 191, 0)
+
+    def test_v6_has_addresses_and_prefixes_to_give(self) -> None:
+        assert read_pools(replies.arguments("3.0-stat-lease6-get-a")) == (
+            PoolUse(1, "addresses", 4294967296, 30),
+            PoolUse(1, "prefixes", 4294967296, 30),
+        )
+
+    def test_declined_addresses_are_told_of_addresses_alone(self) -> None:
+        columns = ["subnet-id", "total-nas", "assigned-nas", "declined-addresses", "total-pds", "assigned-pds"]
+        table = {"result-set": {"columns": columns, "rows": [[1, 900, 5, 1, 9, 2], [2, 0, 0, 0, 0, 0]]}}
+        assert read_pools(table) == (PoolUse(1, "addresses", 900, 5, 1), PoolUse(1, "prefixes", 9, 2))
+
+    @pytest.mark.parametrize("rows", [[[]], [[1]], [[1, "many", None]]])
+    def test_a_row_that_is_cut_short_or_strange_is_no_pool(self, rows: list[Any]) -> None:
+        columns = ["subnet-id", "total-addresses", "assigned-addresses"]
+        assert read_pools({"result-set": {"columns": columns, "rows": rows}}) == ()
 
     def test_no_subnets_no_leases(self) -> None:
         assert read_lease_table({}) == 0

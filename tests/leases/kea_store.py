@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from hypothesis import settings
 
 from keawatch.core.model import SERVING_STATES, HaState, Mode, Spell
+from keawatch.core.pools import LeaseCounts, PoolUse
 from keawatch.core.testimony import Testimony
 from keawatch.errors import KeaTimeoutError
 from keawatch.kea.client import Who
@@ -174,6 +175,7 @@ class KeaStore:
     counts: dict[int, int] | None = None
     """What it counts, where that is not what it has."""
     uncounted: bool = False
+    pools: tuple[PoolUse, ...] = ()
     """Whether it does not say what it counts."""
     seconds: float = 0.001
     """How long a command takes."""
@@ -230,12 +232,12 @@ class KeaStore:
         assert self.takes(command)
         return await self._do(command, arguments, deadline)
 
-    async def lease_counts(self, deadline: float) -> dict[int, int] | None:
+    async def lease_counts(self, deadline: float) -> LeaseCounts | None:
         self.asked.append((f"stat-lease{self.family}-get", {}))
         await asyncio.sleep(self.seconds)
         if self.uncounted:
             return None
-        return {1: self.store.assigned(1)} if self.counts is None else self.counts
+        return LeaseCounts({1: self.store.assigned(1)} if self.counts is None else self.counts, self.pools)
 
     async def _do(self, command: str, arguments: Mapping[str, Any] | None, deadline: float) -> Reply:
         given = dict(arguments or {})

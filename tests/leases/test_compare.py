@@ -133,6 +133,31 @@ class TestTwoDatabases:
         comparison = await compared(*two(endless, [lease(1), lease(2), lease(3, 9)]))
         assert comparison.counts == {Kind.NEWER: 1, Kind.STATE: 1, Kind.OWNER: 1}
 
+    @pytest.mark.parametrize("lacking", [(), (1500,), (0, 999, 1000, 2999)], ids=["alike", "one apart", "at the edges"])
+    @pytest.mark.parametrize("short", [False, True], ids=["as text", "read"])
+    async def test_have_their_randomised_hardware_addresses_counted_once_each(
+        self, lacking: tuple[int, ...], short: bool
+    ) -> None:
+        made_up = ("02", "a6", "7a", "fe")
+        makers = ("00", "3c", "a4", "d8")
+        mine = [
+            lease(
+                n, hw_address=f"{(made_up if n % 4 == 0 else makers)[n // 4 % 4]}:00:00:00:{n >> 8:02x}:{n & 255:02x}"
+            )
+            for n in range(3000)
+        ]
+        mine[2] = {key: value for key, value in mine[2].items() if key != "hw-address"}
+        servers = two(mine, [one for n, one in enumerate(mine) if n not in lacking])
+        for server in servers:
+            server.short = short
+        comparison = await compared(*servers)
+        assert (comparison.hw_addresses, comparison.randomised) == (2999, 750)
+        assert comparison.randomised_share == pytest.approx(0.25, abs=0.001)
+
+    async def test_without_any_hardware_address_tell_no_share(self) -> None:
+        bare = [{key: value for key, value in lease(1).items() if key != "hw-address"} | {"client-id": "01:02"}]
+        assert (await compared(*two(bare, bare))).randomised_share is None
+
     async def test_are_never_changed(self) -> None:
         a, b = two([lease(1), lease(3)], [lease(2), lease(3, 9)])
         await compared(a, b)

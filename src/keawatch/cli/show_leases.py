@@ -69,6 +69,15 @@ def diff(console: Console, found: Mapping[str, Any]) -> None:
         for example in found["examples"]:
             has, other = example["has"] or "nothing", example["other"] or "nothing"
             console.print(f"  {example['address']} {example['kind']}: {has} | {other}", style="dim")
+    _rivals(console, found)
+    if found.get("randomised"):
+        share = found["randomised"] / found["hw_addresses"]
+        console.print(f"  {share:.0%} of the leases are of randomised hardware addresses", style="dim")
+    if not found["settled"]:
+        console.print("Some leases changed each time they were looked at; they are not counted.", style="yellow")
+
+
+def _rivals(console: Console, found: Mapping[str, Any]) -> None:
     for rival in found["rivals"][:20]:
         console.print(
             f"  {rival['address']} was given to two clients: {rival['kept']} keeps it, {rival['lost']} goes on using it "
@@ -79,8 +88,6 @@ def diff(console: Console, found: Mapping[str, Any]) -> None:
         console.print(
             f"  and {len(found['rivals']) - 20} more addresses with two owners (--json has all)", style="yellow"
         )
-    if not found["settled"]:
-        console.print("Some leases changed each time they were looked at; they are not counted.", style="yellow")
 
 
 def _sides(found: Mapping[str, Any]) -> tuple[str, str]:

@@ -80,6 +80,17 @@ _CODES: Mapping[Code, Explanation] = {
         "lease commands do not reach it, a person is asked for an ha-sync, from the standby, with its pause announced.",
         you_can="Wait, or run `keawatch heal`; `keawatch undo` with the run's name puts its records back.",
     ),
+    Code.POOL_PRESSURE: Explanation(
+        title="a subnet has, or will soon have, no address left for a new client",
+        meaning="At least 95 % of its addresses are leased, or 75 % and the rest will be within two hours at the last hour's rate. "
+        "A full pool looks to its clients like a broken pair. Pools of fewer than ten addresses are not told of.",
+        served="Every client that has a lease. A new one gets no answer once the last address is gone.",
+        kea_next="It gives a new client an address whose lease has run out, if there is one, and else logs "
+        "ALLOC_ENGINE_V4_ALLOC_FAIL and stays silent.",
+        keawatch_does="Says so, by Kea's own count (stat-lease4-get), with the rate and the share of clients that make up their hardware "
+        "address, each of which takes an address of its own. No command cures it.",
+        you_can="Make the pool larger, or valid-lifetime shorter; in both servers' configurations alike.",
+    ),
     Code.SETTLING: Explanation(
         title="the pair is on its way by itself",
         meaning="Normal after a start, a reload or a failover: one server or both are between two states. It becomes another "

@@ -99,11 +99,20 @@ class Comparison:
     """How long it took."""
     suspicious: str | None = None
     """Why a database is not to be believed, as a sentence; None when both look whole."""
+    hw_addresses: int = 0
+    """Leases of the first server whose client's hardware address is known."""
+    randomised: int = 0
+    """Those of them whose address is a locally administered one: made up by the client, as telephones do for each network."""
 
     @property
     def differences(self) -> int:
         """Return how many addresses differ."""
         return sum(self.counts.values())
+
+    @property
+    def randomised_share(self) -> float | None:
+        """Return the part of the leases that are of made-up hardware addresses, 0 to 1; None when no address is known."""
+        return self.randomised / self.hw_addresses if self.hw_addresses else None
 
     @property
     def is_clean(self) -> bool:

@@ -518,5 +518,12 @@ def _redundant(found: tuple[Diagnosis, ...], facts: Facts) -> bool:
 
 
 _REDUNDANT_ALL_THE_SAME = frozenset(
-    {Code.CLOCK_SKEW, Code.CONFLICTS_BUSY, Code.REJECTS_NEAR_LIMIT, Code.BACKUP_SILENT, Code.BACKUP_BEHIND}
+    {
+        Code.CLOCK_SKEW,
+        Code.CONFLICTS_BUSY,
+        Code.REJECTS_NEAR_LIMIT,
+        Code.BACKUP_SILENT,
+        Code.BACKUP_BEHIND,
+        Code.POOL_PRESSURE,
+    }
 )

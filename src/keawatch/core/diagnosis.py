@@ -29,6 +29,7 @@ from keawatch.core.model import (
     Snapshot,
 )
 from keawatch.core.plan import LONGEST_QUIET
+from keawatch.core.pressure import pool_pressure
 from keawatch.core.rejoin import rejoin_pause
 from keawatch.core.survivor import not_taken_over
 from keawatch.core.unserved import no_acks
@@ -582,6 +583,7 @@ RULES: tuple[Rule, ...] = (
     config_drift,
     backup_silent,
     backup_behind,
+    pool_pressure,
 )
 """Gravest first; one of SETTLING and OK always finds something, and what follows them says nothing against them."""
 

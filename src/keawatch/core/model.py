@@ -17,6 +17,7 @@ from typing import Literal
 
 from keawatch.core.comparison import Comparison, Rival
 from keawatch.core.logged import Logged, LogKind, LogSource, with_logged
+from keawatch.core.pools import Pool
 from keawatch.core.rejects import FORGETS_IN, Rejects
 from keawatch.core.traffic import Answering, Traffic, followed
 
@@ -516,6 +517,8 @@ class History:
     """The clients whose lease updates were refused, as Kea counts them; made of what the logs say."""
     answering: tuple[Answering, ...] = ()
     """What became of the requests that each server has read."""
+    pools: tuple[Pool, ...] = ()
+    """The fullest pools, by the primary's last count."""
 
     @property
     def newest(self) -> Snapshot:

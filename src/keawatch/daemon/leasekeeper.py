@@ -16,8 +16,10 @@ import structlog
 
 from keawatch.core.comparison import Comparison, Rival
 from keawatch.core.decision import Decision
+from keawatch.core.facts import facts_of
 from keawatch.core.model import NORMAL_STATES, History
 from keawatch.core.policy import Policy
+from keawatch.core.pools import LeaseCounts, followed
 from keawatch.core.watchful import comparison_due
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
@@ -44,9 +46,9 @@ MOST_RIVALS = 1000
 MOST_LOOKS = 20
 """Rejected clients that are asked after in one round: a lease each."""
 
-Counts = Mapping[str, Mapping[int, int] | None]
-CountsOfTwo = tuple[Mapping[int, int] | None, Mapping[int, int] | None]
-"""What two servers count in each subnet; None of one that does not say."""
+Counts = Mapping[str, LeaseCounts | None]
+CountsOfTwo = tuple[LeaseCounts | None, LeaseCounts | None]
+"""What two servers count; None of one that does not say."""
 
 
 @dataclass
@@ -221,6 +223,7 @@ class LeaseKeeper:
         if task.exception() is not None:
             return history
         first, second = task.result().values()
+        history = self._filled(history, task.result())
         apart = by_subnet((first, second))
         if apart is None:
             return history
@@ -239,6 +242,13 @@ class LeaseKeeper:
             for subnet, by in sorted(lasting.items())[:3]
         ]
         return replace(history, counts_apart=", ".join(words), counts_at=history.now)
+
+    def _filled(self, history: History, counts: Counts) -> History:
+        """Return *history* with how full the pools are, by the server whose word counts, or by the other where that one does not say."""
+        facts = facts_of(history, self.work.policy)
+        told = [count for seen in (facts.a, facts.b) if (count := counts.get(seen.server)) and count.pools]
+        uses = told[0].pools if told else ()
+        return replace(history, pools=followed(history.pools, uses, history.now))
 
     # --- the schedule
 
@@ -286,8 +296,10 @@ def said(error: BaseException) -> str:
 
 def by_subnet(counts: CountsOfTwo) -> dict[int, int] | None:
     """Return by how much the second server counts more in each subnet; None where the two can't be compared."""
-    first, second = counts
-    if first is None or second is None or (0 in first) != (0 in second):
+    if counts[0] is None or counts[1] is None:
+        return None
+    first, second = counts[0].by_subnet, counts[1].by_subnet
+    if (0 in first) != (0 in second):
         return None  # One of them does not count by subnet.
     return {subnet: second.get(subnet, 0) - first.get(subnet, 0) for subnet in first.keys() | second.keys()}
 

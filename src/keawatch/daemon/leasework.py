@@ -19,6 +19,7 @@ from keawatch.core.comparison import Comparison, Fate
 from keawatch.core.facts import facts_of
 from keawatch.core.model import HaState, History, Mode
 from keawatch.core.policy import Policy
+from keawatch.core.pools import LeaseCounts
 from keawatch.core.rejects import Rejected
 from keawatch.core.testimony import Testimony, testimony
 from keawatch.daemon.clock import Clock, now
@@ -110,8 +111,8 @@ class LeaseWork:
         judge = self._backup_judge(server)
         return (await Comparing(judge, expected=await self._counts_of(judge), rest=rest).run(why)).comparison
 
-    async def backup_counts(self, server: str) -> tuple[Mapping[int, int] | None, Mapping[int, int] | None]:
-        """Return what the primary and a backup server count in each subnet; None of one that does not say."""
+    async def backup_counts(self, server: str) -> tuple[LeaseCounts | None, LeaseCounts | None]:
+        """Return what the primary and a backup server count; None of one that does not say."""
         first, second = await asyncio.gather(
             self._primary().lease_counts(_COUNT_DEADLINE), self._backup_server(server).lease_counts(_COUNT_DEADLINE)
         )
@@ -160,8 +161,8 @@ class LeaseWork:
             run.end(result)
         return (run.id if run.changes else None), undone
 
-    async def counts(self) -> Mapping[str, Mapping[int, int] | None]:
-        """Return what each server counts in each subnet: the cheap look; None of a server that does not say."""
+    async def counts(self) -> Mapping[str, LeaseCounts | None]:
+        """Return what each server counts: the cheap look; None of a server that does not say."""
         counted = await asyncio.gather(*(server.lease_counts(_COUNT_DEADLINE) for server in self.servers))
         return {server.name: count for server, count in zip(self.servers, counted, strict=True)}
 
@@ -171,7 +172,7 @@ class LeaseWork:
         sides = [by_name[side.name] for side in (judge.sides.first, judge.sides.second)]
         counted = await asyncio.gather(*(server.lease_counts(_COUNT_DEADLINE) for server in sides))
         return {
-            server.name: None if count is None else sum(count.values())
+            server.name: None if count is None else sum(count.by_subnet.values())
             for server, count in zip(sides, counted, strict=True)
         }
 

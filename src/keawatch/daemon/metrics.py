@@ -23,6 +23,7 @@ from keawatch.core.conflicts import nearness
 from keawatch.core.facts import facts_of, role_of
 from keawatch.core.model import HaConfig, HaState, Mode, NoAnswer, Observation, PartnerView, Role, Silence
 from keawatch.core.plan import Command, Step
+from keawatch.core.pools import Pool
 from keawatch.core.rejects import Forecast, Why
 from keawatch.core.remedies import REMEDIES
 from keawatch.core.traffic import Traffic
@@ -281,6 +282,12 @@ def _of_comparison(view: PairView, value: Callable[[Comparison], float]) -> Iter
     return _just(value(view.history.comparison) if view.history.comparison else None)
 
 
+def _pools(view: PairView, value: Callable[[Pool], float | None]) -> Iterable[Sample]:
+    """Return a sample for each of the fullest pools of which *value* is known."""
+    told = [(pool.use, value(pool)) for pool in view.history.pools]
+    return [((str(use.subnet), use.kind), known) for use, known in told if known is not None]
+
+
 def _upkeep(view: PairView) -> Iterable[Sample]:
     return _just(datetime.fromisoformat(view.upkeep["at"]).timestamp() if view.upkeep else None)
 
@@ -373,6 +380,24 @@ PAIR_GAUGES: tuple[tuple[str, str, Labels, OfPair], ...] = (
         "1 when a database looks as if it had lost leases; nothing is changed then.",
         (),
         lambda view: _of_comparison(view, lambda comparison: float(comparison.suspicious is not None)),
+    ),
+    (
+        "keawatch_pool_used_ratio",
+        "The part of a subnet's addresses or prefixes that is leased; of the twenty fullest, from half full on.",
+        ("subnet", "kind"),
+        lambda view: _pools(view, lambda pool: pool.used),
+    ),
+    (
+        "keawatch_pool_full_timestamp_seconds",
+        "When the last one is gone at the last hour's rate; no series where it is not rising, or not within a day.",
+        ("subnet", "kind"),
+        lambda view: _pools(view, lambda pool: pool.full_at.timestamp() if pool.full_at else None),
+    ),
+    (
+        "keawatch_randomised_leases_ratio",
+        "The part of the leases that are of locally administered hardware addresses, at the last full comparison.",
+        (),
+        lambda view: _just(view.history.comparison.randomised_share if view.history.comparison else None),
     ),
     (
         "keawatch_addresses_with_two_owners",

@@ -19,6 +19,7 @@ from keawatch.core.decision import Decision
 from keawatch.core.facts import facts_of, role_of
 from keawatch.core.model import Attempt, BackupServer, Observation, Pause, ServerStatus, Silence, Snapshot
 from keawatch.core.plan import Plan
+from keawatch.core.pools import Pool
 from keawatch.core.rejects import by_subnet, top
 from keawatch.core.watchful import comparison_wanted
 from keawatch.daemon.journal import Entry
@@ -99,6 +100,18 @@ def _leases(view: PairView) -> Json:
         "upkeep_due": jsonable(history.upkeep_due),
         "upkeep": view.upkeep,
         "rivals": jsonable(history.rivals),
+        "pools": [_pool(pool) for pool in history.pools],
+    }
+
+
+def _pool(pool: Pool) -> Json:
+    """Return one of the fullest pools, with its forecast."""
+    return {
+        **jsonable(pool.use),
+        "used": round(pool.used, 4),
+        "per_hour": None if pool.per_hour is None else round(pool.per_hour, 2),
+        "full_at": jsonable(pool.full_at),
+        "at": jsonable(pool.at),
     }
 
 
@@ -156,6 +169,8 @@ def diff(name: str, comparison: Comparison) -> Json:
         **{kind.value: comparison.counts.get(kind, 0) for kind in Kind},
         "settled": comparison.settled,
         "suspicious": comparison.suspicious,
+        "hw_addresses": comparison.hw_addresses,
+        "randomised": comparison.randomised,
         "fates": {fate.value: comparison.fates.get(fate, 0) for fate in Fate},
         "examples": jsonable(comparison.examples),
         "rivals": jsonable(comparison.rivals),

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from keawatch.core.model import Answer, HaConfig, NoAnswer, Observation, ServerFacts, ServerStatus, Silence
+from keawatch.core.pools import LeaseCounts
 from keawatch.core.traffic import Traffic
 from keawatch.errors import (
     KeaAuthenticationError,
@@ -34,6 +35,7 @@ from keawatch.kea.status import (
     read_lease_statistics,
     read_lease_table,
     read_leases_by_subnet,
+    read_pools,
     read_statistic,
     read_status,
 )
@@ -364,9 +366,9 @@ class KeaServer:
         """Return whether some address is known to take *command*."""
         return self._accepts(command)
 
-    async def lease_counts(self, deadline: float) -> dict[int, int] | None:
+    async def lease_counts(self, deadline: float) -> LeaseCounts | None:
         """
-        Return the assigned leases by subnet id, counted in the store itself (``stat-lease4-get``).
+        Return the assigned leases by subnet id, counted in the store itself (``stat-lease4-get``), and how full each pool is.
 
         Without that command it is their sum, under 0, by the statistics (which drift after a sync, up to 3.0); None where neither
         can be had. Raises no KeaError.
@@ -374,11 +376,11 @@ class KeaServer:
         until = _monotonic() + deadline
         with contextlib.suppress(KeaError):
             reply = await self.read(f"stat-lease{self.who.family}-get", deadline=deadline)
-            return read_leases_by_subnet(reply.arguments)
+            return LeaseCounts(read_leases_by_subnet(reply.arguments), read_pools(reply.arguments))
         with contextlib.suppress(KeaError):
             reply = await self.read("statistic-get-all", deadline=until - _monotonic())
             total = read_lease_statistics(reply.arguments)
-            return None if total is None else {0: total}
+            return None if total is None else LeaseCounts({0: total})
         return None
 
     async def _takers(self, command: str, until: float) -> list[Place]:

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from keawatch.core.model import DhcpState, HaState, HaStatus, Mode, PartnerView, Role, ServerStatus
+from keawatch.core.pools import PoolUse
 from keawatch.errors import KeaProtocolError
 from keawatch.kea.fields import Fields
 from keawatch.kea.protocol import quote
@@ -148,6 +149,24 @@ def read_leases_by_subnet(arguments: Any) -> dict[int, int]:
     for row in table.rows("rows"):
         counts[_cell(row, subnet)] = counts.get(_cell(row, subnet), 0) + sum(_cell(row, place) for place in places)
     return counts
+
+
+_KINDS = {"addresses": "addresses", "nas": "addresses", "pds": "prefixes"}
+
+
+def read_pools(arguments: Any) -> tuple[PoolUse, ...]:
+    """Return how full each subnet's pools are, from the same arguments; a subnet without pools of a kind is left out."""
+    table = Fields(arguments, "stat-lease-get").map("result-set")
+    columns = {column: place for place, column in enumerate(table.texts("columns"))} if table is not None else {}
+    subnet = columns.get("subnet-id", 0)
+    return tuple(
+        PoolUse(_cell(row, subnet), kind, total, _cell(row, assigned), _cell(row, declined))
+        for row in (table.rows("rows") if table is not None else ())
+        for what, kind in _KINDS.items()
+        if f"total-{what}" in columns and (assigned := columns.get(f"assigned-{what}")) is not None
+        if (total := _cell(row, columns[f"total-{what}"])) > 0
+        for declined in (columns.get("declined-addresses", len(row)) if kind == "addresses" else len(row),)
+    )
 
 
 def _cell(row: list[Any], place: int) -> int:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from keawatch.core.comparison import FEW, Comparison, Example, Fate, Kind, Rival
 from keawatch.leases.lease import DEFAULT, Record, address_of, brief, client_of, expires, moment, print_of
-from keawatch.leases.pages import Ahead, Entry, Page
+from keawatch.leases.pages import Ahead, Entry, Page, hw_addresses
 from keawatch.leases.verdict import Judge, Verdict
 
 SETTLE = 1.2
@@ -143,6 +143,7 @@ class Comparing:
         self._progress = progress
         self._rest = rest
         self._read: Counter[str] = Counter()
+        self._hw_addresses = self._randomised = 0
         self._places = 0
         self._suspects = Suspects()
         self._tally = _Tally()
@@ -165,6 +166,8 @@ class Comparing:
             rivals=tuple(self._tally.rivals),
             seconds=round(asyncio.get_running_loop().time() - began, 3),
             suspicious=self._suspicious(),
+            hw_addresses=self._hw_addresses,
+            randomised=self._randomised,
         )
         return Found(comparison, settled)
 
@@ -192,6 +195,7 @@ class Comparing:
                     self._merge(first.entries, second.entries, None if ended else end)
                 else:
                     self._note(count, count)
+                    self._note_hw_addresses(first.hw_addresses())
                 self._progress("comparing", self._places, self._most_expected())
                 if ended:
                     return
@@ -214,6 +218,11 @@ class Comparing:
         self._places += max(first, second)
         self._read[self._sides.first.name] += first
         self._read[self._sides.second.name] += second
+
+    def _note_hw_addresses(self, told: tuple[int, int]) -> None:
+        """Take the hardware addresses of leases of the first server into account."""
+        self._hw_addresses += told[0]
+        self._randomised += told[1]
 
     def _most_expected(self) -> int | None:
         return max((count for count in self._expected.values() if count is not None), default=None)
@@ -238,6 +247,8 @@ class Comparing:
         self._places += 1
         self._read[self._sides.first.name] += first is not None
         self._read[self._sides.second.name] += second is not None
+        if first is not None:
+            self._note_hw_addresses(hw_addresses((first,)))
         if first != second and self._judge.verdict(key, first, second):
             self._suspects.add(key, self._places, _prints(first, second))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,19 @@ class Page:
             return None
         return (int(count[1]), key) if self.after is None or key > self.after else None
 
+    def hw_addresses(self) -> tuple[int, int]:
+        """Return how many leases on it tell a hardware address, and how many of those are locally administered (IEEE 802)."""
+        body = self.answer.body
+        if body is None or b'"user-context"' in body:
+            return hw_addresses(record for _, record in self.entries)
+        return body.count(_HW_ADDRESS), len(_LOCAL.findall(body))
+
+
+def hw_addresses(records: Iterable[Record]) -> tuple[int, int]:
+    """Return how many records tell a hardware address, and how many of those are locally administered."""
+    told = [str(address) for record in records if (address := record.get("hw-address"))]
+    return len(told), sum(address[1:2] in _LOCAL_DIGITS for address in told)
+
 
 class Ahead:
     """Reads one server's pages with the next one already on its way, so that the server does not wait for its partner."""
@@ -150,6 +163,10 @@ class Ahead:
 
 _COUNT = re.compile(rb'"arguments": \{ "count": (\d+), "leases": \[')
 _ADDRESS = b'"ip-address": "'
+_HW_ADDRESS = b'"hw-address": "'
+_LOCAL_DIGITS = frozenset("26ae")
+_LOCAL = re.compile(rb'"hw-address": "[0-9a-f][26ae]:')
+"""The second least bit of the first byte is set: an address that no maker of network cards gave out."""
 
 
 async def page(source: Source, family: int, after: int | None, limit: int = LIMIT) -> Page:
