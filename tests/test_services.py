@@ -439,7 +439,8 @@ class TestUnit:
     def test_is_understood_by_systemd(
         self, analyze: Callable[..., subprocess.CompletedProcess[str]], drop_in: str
     ) -> None:
-        verified = analyze("verify", drop_in=drop_in)
+        # The manual pages it names come with Kea, which need not be installed here.
+        verified = analyze("verify", "--man=no", drop_in=drop_in)
 
         assert (verified.returncode, verified.stderr) == (0, "")
 

@@ -24,6 +24,7 @@ from keawatch.core.model import (
     Silence,
 )
 from keawatch.core.plan import Command, Order, Plan, Step, Work
+from keawatch.core.pools import LeaseCounts
 from keawatch.daemon.backupkeeper import LOOK_EVERY, BackupKeeper
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.leasework import LeaseWork
@@ -95,7 +96,7 @@ class FakeWork:
 
     async def backup_counts(self, server: str) -> Any:
         await asyncio.sleep(0.01)
-        return self.counted
+        return tuple(None if count is None else LeaseCounts(count) for count in self.counted)
 
 
 def well(seconds: float) -> History:
