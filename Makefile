@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults soak model mutants lock lab clean
+.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults soak model mutants plans lock lab clean
 
 demo: $(STAMP)
 	$(BIN)/keawatch demo
@@ -46,11 +46,16 @@ MINUTES ?= 10
 model: $(STAMP)
 	$(BIN)/python -m tests.model.search $(MINUTES)
 
-# Takes out every guard, condition and compensation, one at a time, and names the test that misses it; writes docs/mutants.md.
-# It takes an hour or more; WORDS="take-over" asks only about those with that word in their name, and writes nothing.
+# Takes out every guard, condition and compensation, one at a time, and names who misses it; writes docs/mutants.md.
+# It takes hours; WORDS="--minutes 60" asks the slow tests for an hour, WORDS="take-over" only about those with that word in their
+# name, and writes nothing.
 WORDS ?=
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutation $(WORDS)
+
+# Writes docs/plans.md, what each plan does to the servers; a test holds it to the code.
+plans: $(STAMP)
+	$(BIN)/python -m tests.plans
 
 # The real-Kea laboratory needs root and Debian packages; where they are missing its tests say so loudly.
 lab: $(STAMP)

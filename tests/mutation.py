@@ -1,8 +1,9 @@
 """
 Takes out every single guard, condition, compensation and rescue, one at a time, and says which test turns red.
 
-    python -m tests.mutation            # all of them; writes docs/mutants.md
-    python -m tests.mutation take-over  # those with this word in their name
+    python -m tests.mutation               # all of them; writes docs/mutants.md
+    python -m tests.mutation --minutes 60  # the same, the slow tests being asked for an hour
+    python -m tests.mutation take-over     # those with this word in their name
 
 A plan is data, so a mutant is a plan that is made with one thing missing: ``Plan`` itself leaves it out, in a process forked
 for that mutant alone. Nothing in the tree is changed. A mutant that no test notices is a lock that nobody would miss.
@@ -10,6 +11,7 @@ for that mutant alone. Nothing in the tree is changed. A mutant that no test not
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -18,18 +20,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keawatch.core import decision
-from keawatch.core.model import HaState, History, NoAnswer
 from keawatch.core.plan import Plan, Step
-from keawatch.core.policy import Policy, Strategy
-from tests.builders import POLICY
-from tests.core.seen import MODES, Srv, Word, differing, held, look
+from tests import plans
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs/mutants.md"
@@ -43,6 +41,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("seamless", "cover", "reset"), _HEALING),
     **dict.fromkeys(("gate", "continue"), _GATE),
     **dict.fromkeys(("reconcile", "upkeep", "resync"), _LEASES),
+    **dict.fromkeys(("refill", "refill-sync"), ("tests/core/test_backups.py", "tests/daemon/test_backupkeeper.py")),
+    "prevent": ("tests/core/test_conflicts.py", "tests/daemon/test_plans_on_a_pair.py"),
     **dict.fromkeys(
         ("enable", "shorten", "settle"),
         (
@@ -182,8 +182,18 @@ def in_a_child(do: Callable[[], str], longest: float) -> str:
         return answer.read().decode()
 
 
+def on_the_page(mutant: Mutant) -> bool:
+    """Return whether docs/plans.md would tell of something else without it; its test would be red then."""
+
+    def ask() -> str:
+        mutant.strike()
+        return "" if plans.page() == plans.PAGE.read_text(encoding="utf-8") else "differs"
+
+    return mutant.strategy != "guard" and in_a_child(ask, LONGEST) == "differs"
+
+
 def noticed(mutant: Mutant) -> str:
-    """Return which test notices a mutant; empty when none does."""
+    """Return which other test notices a mutant; empty when none does."""
 
     def ask(room: Sequence[str]) -> str:
         mutant.strike()
@@ -202,42 +212,12 @@ def all_mutants() -> list[Mutant]:
     """Return every guard, and all that can be taken out of the plans for any two servers there can be."""
 
     def collect() -> str:
-        found: set[Mutant] = set()
-        _after_making(lambda plan: found.update(parts_of(plan)))
-        for history, policy in situations():
-            decision.decide(history, policy)
+        found = {part for plan in plans.plans() for part in parts_of(plan)}
         return "\n".join("\t".join((m.strategy, m.key, m.part, str(m.index), m.what)) for m in found)
 
     rows = [line.split("\t") for line in in_a_child_by_file(collect).splitlines()]
     parts = [Mutant(strategy, key, part, int(index), what) for strategy, key, part, index, what in rows]
     return [*(Mutant("guard", guard.value) for guard, _ in decision.GUARDS), *sorted(parts)]
-
-
-SEEN: tuple[Word, ...] = (
-    HaState.TERMINATED,
-    HaState.WAITING,
-    HaState.READY,
-    HaState.HOT_STANDBY,
-    HaState.LOAD_BALANCING,
-    HaState.PARTNER_DOWN,
-    NoAnswer.REFUSED,
-)
-"""What a server says, or does not, where there is something to be done."""
-
-
-def situations() -> Iterator[tuple[History, Policy]]:
-    """Yield pairs of which something is to be made, in both modes, with what makes plans of every kind."""
-    policies = [replace(POLICY, take_over=True, fences=("a", "b"), strategies=(way,)) for way in Strategy]
-    for mode, first, second, off in product(MODES, SEEN, SEEN, ((), (1000,))):
-        dead = isinstance(first, NoAnswer) or isinstance(second, NoAnswer)
-        for proven in (False, True) if dead else (False,):
-            a = Srv("a", first, mode, partner_word=HaState.UNAVAILABLE, dead=proven, pauses="always", off=off)
-            b = Srv("b", second, mode, partner_word=HaState.UNAVAILABLE, dead=proven, pauses="always", off=off)
-            history = held(look(a, b, mode=mode), 200.0, every=40.0)
-            for policy in policies:
-                yield history, policy
-                yield differing(history, missing=3), policy
-                yield replace(differing(history, ago=100.0), upkeep_due=history.now), policy
 
 
 def in_a_child_by_file(do: Callable[[], str]) -> str:
@@ -260,37 +240,79 @@ def in_a_child_by_file(do: Callable[[], str]) -> str:
 
 HEAD = """# What would be missed
 
-Each row is one guard, precondition (`before`), reason to skip (`only_if`), postcondition (`after`), compensation or rescue,
-and the first test that turns red when that one alone is taken out. `make mutants` asks again and writes this list.
+Each row is one guard, precondition (`before`), reason to skip (`only_if`), postcondition (`after`), compensation or rescue, and
+what turns red when that one alone is taken out: the page of plans (docs/plans.md, whose test compares it with the code), and
+the first other test. `make mutants` asks again and writes this list; the other tests take hours, so that those who have not
+been asked about yet are told apart from those who notice nothing.
 
 """
 
 
-def table(found: dict[Mutant, str], of: int) -> str:
-    """Return the list as a document; *of* is how many there are in all."""
-    missed = [mutant for mutant, test in found.items() if not test]
-    lines = [HEAD, f"{len(found)} of {of} were taken out; {len(missed)} of them no test has noticed.\n\n"]
-    lines += ["| Plan | Step or guard | Taken out | Noticed by |\n", "|---|---|---|---|\n"]
-    for mutant, test in found.items():
+@dataclass
+class Found:
+    """What notices a mutant."""
+
+    page: bool
+    test: str | None = None
+    """None as long as no other test was asked."""
+
+    @property
+    def missed(self) -> bool:
+        """Return whether nobody notices."""
+        return not self.page and self.test == ""
+
+
+def table(found: Mapping[Mutant, Found]) -> str:
+    """Return the list as a document."""
+    asked = [one for one in found.values() if one.test is not None]
+    of_plans = sum(mutant.strategy != "guard" for mutant in found)
+    counted = (
+        f"{len(found)} in all. The page notices {sum(one.page for one in found.values())} of the {of_plans} that belong to plans. Other "
+        f"tests were asked about {len(asked)}, and notice {sum(bool(one.test) for one in asked)}.\n"
+        f"**Nobody notices {sum(one.missed for one in found.values())}.**\n\n"
+    )
+    lines = [
+        HEAD,
+        counted,
+        "| Plan | Step or guard | Taken out | Page of plans | Another test |\n|---|---|---|---|---|\n",
+    ]
+    for mutant, one in found.items():
         plan = "" if mutant.strategy == "guard" else f"`{mutant.strategy}`"
         what = "the guard" if mutant.strategy == "guard" else f"`{mutant.part}` {mutant.what}".rstrip()
-        by = f"`{test.partition('[')[0].replace('|', '')}`" if test else "**nothing**"
-        lines.append(f"| {plan} | `{mutant.key}` | {what} | {by} |\n")
+        page = "" if mutant.strategy == "guard" else "notices" if one.page else "**does not**"
+        lines.append(f"| {plan} | `{mutant.key}` | {what} | {page} | {_by(one.test)} |\n")
     return "".join(lines)
 
 
-def main(words: Sequence[str]) -> int:
-    """Take out what is named by *words*, or everything, and return 1 when something would not be missed."""
-    mutants = [mutant for mutant in all_mutants() if all(word in str(mutant) for word in words)]
-    found: dict[Mutant, str] = {}
+def _by(test: str | None) -> str:
+    if test is None:
+        return "not asked"
+    return f"`{test.partition('[')[0].replace('|', '')}`" if test else "none"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Take out what the words name, or everything, and return 1 when something would not be missed."""
+    parser = argparse.ArgumentParser(description="Takes out every guard and condition, and names who misses it.")
+    parser.add_argument("--minutes", type=float, default=600.0, help="how long to ask the other tests at most")
+    parser.add_argument("words", nargs="*")
+    wanted = parser.parse_args(arguments)
+    mutants = [mutant for mutant in all_mutants() if all(word in str(mutant) for word in wanted.words)]
+    found: dict[Mutant, Found] = {}
+    for mutant in mutants:
+        found[mutant] = Found(on_the_page(mutant))
+        print(f"{mutant}\t{mutant.index}\t{'page' if found[mutant].page else '-'}", flush=True)
     # What is read once need not be read by each child.
     run(["--collect-only", *{test for mutant in mutants for test in ROOMS[mutant.strategy]}])
-    for mutant in mutants:
-        found[mutant] = noticed(mutant)
-        print(f"{mutant}\t{mutant.index}\t{found[mutant] or 'NOBODY NOTICES'}", flush=True)
-    if not words:
-        LIST.write_text(table(found, len(mutants)), encoding="utf-8")
-    return int(not all(found.values()))
+    until = time.monotonic() + 60.0 * wanted.minutes
+    # First those that nobody has noticed yet; then a bit of every plan, should the time not do for all.
+    for mutant in sorted(mutants, key=lambda mutant: (found[mutant].page, mutant.index, mutant)):
+        if time.monotonic() > until:
+            break
+        found[mutant].test = noticed(mutant)
+        print(f"{mutant}\t{mutant.index}\t{found[mutant].test or 'NO OTHER TEST'}", flush=True)
+        if not wanted.words:
+            LIST.write_text(table(found), encoding="utf-8")
+    return int(any(one.missed or (not one.page and one.test is None) for one in found.values()))
 
 
 if __name__ == "__main__":
