@@ -189,7 +189,7 @@ def _loud(facts: Facts) -> tuple[Step, ...]:
         Step(
             key="alike-quickly",
             title=f"give {b} what {a} leased until then",
-            before=(*joined, serves(a), state(b, HaState.READY, *NORMAL_STATES)),
+            before=(*joined, serves(a), state(b, HaState.READY, *sorted(NORMAL_STATES))),
             deadline=LONGEST_WORK,
             rest=True,
             work=Work.CATCH_UP,
@@ -215,7 +215,7 @@ def _through_gate(facts: Facts) -> tuple[Step, ...]:
         Step(
             key="standby-held",
             title=f"wait until {b.server} is held at its gate and {a} is at work",
-            after=(state(a, *NORMAL_STATES), serves(a), state(b.server, HaState.READY, *NORMAL_STATES)),
+            after=(state(a, *sorted(NORMAL_STATES)), serves(a), state(b.server, HaState.READY, *sorted(NORMAL_STATES))),
             deadline=round(4 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
             rest=True,
         ),

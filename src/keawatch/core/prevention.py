@@ -94,7 +94,7 @@ _NEEDS = (_allowed, _mode, _only_busy, _not_again, _commands, can_step_aside, ca
 
 def _aside(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a.server, facts.b.server
-    still = (state(a, *NORMAL_STATES), serves(a), state(b, *NORMAL_STATES), serves_not(b))
+    still = (state(a, *sorted(NORMAL_STATES)), serves(a), state(b, *sorted(NORMAL_STATES)), serves_not(b))
     return step_aside(facts, still=still, rests=still)
 
 
@@ -106,7 +106,7 @@ def _alone(facts: Facts) -> tuple[Step, ...]:
             key="primary-alone",
             title=f"{a} finds {b} gone: partner-down at once, where it forgets the rejected clients",
             order=Order(a, Command.HA_MAINTENANCE_START),
-            only_if=(state(a, *NORMAL_STATES),),
+            only_if=(state(a, *sorted(NORMAL_STATES)),),
             before=gone,
             after=(state(a, HaState.PARTNER_DOWN), serves(a)),
             deadline=2.0,
