@@ -128,7 +128,7 @@ class TestPressure:
         pools = followed((), [use(96), use(99, subnet=2), use(97, subnet=3)], at())
         [found] = told(*pools).also
         assert found.sentence.startswith("99 of the 100")
-        assert "and 2 more subnets are as full" in found.sentence
+        assert "and 2 more pools are nearly full" in found.sentence
         assert sum("addresses leased" in line for line in found.evidence) == 3
 
     @pytest.mark.parametrize(("randomised", "named"), [(19, False), (20, True)])

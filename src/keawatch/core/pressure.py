@@ -20,7 +20,8 @@ def pool_pressure(facts: Facts) -> Finding | None:
     if not pressed:
         return None
     worst, *others = pressed
-    more = f", and {len(others)} more subnets are as full" if len(others) > 1 else ", and one more is" if others else ""
+    count = f"{len(others)} more pools are" if len(others) > 1 else "one more pool is"
+    more = f", and {count} nearly full" if others else ""
     sentence = f"{_state(worst, facts)}{more}. {_consequence(worst)} {_cure(facts)}"
     return Finding(Code.POOL_PRESSURE, Severity.WARNING, sentence, evidence(facts, *(_line(pool) for pool in pressed)))
 
