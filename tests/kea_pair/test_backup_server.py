@@ -24,8 +24,6 @@ from tests.kea_pair.databases import (
     write,
 )
 from tests.kea_pair.filtered import EDITS, filtered
-from tests.kea_pair.healing import Case as Death
-from tests.kea_pair.healing import Healed, heal
 from tests.kea_pair.lab import Exchanges, Lab, LabError, Pair, PairSpec, side_by_side
 from tests.kea_pair.watching import Keawatch
 from tests.kea_pair.watching import Wish as Told
@@ -281,29 +279,3 @@ class TestWhereLeasesMayNotBeEdited:
     def test_a_person_gets_the_standby_and_the_backup_filled(self, synced: dict[Case, Synced], case: Case) -> None:
         assert synced[case].standby == Counts()
         assert synced[case].backup == Counts()
-
-
-@pytest.fixture(scope="module")
-def healed(possible: None) -> dict[Case, Healed]:
-    return side_by_side(heal_beside_a_backup, CASES)
-
-
-def heal_beside_a_backup(lab: Lab, case: Case) -> Healed:
-    """Kill a pair beside a backup server by its clocks, and let keawatch heal it without a pause."""
-    version, service = case
-    return heal(lab, Death(version, "clock", "seamless", heartbeat=3.0, service=service, backup=True))
-
-
-@pytest.mark.kea
-@pytest.mark.parametrize("case", CASES, ids=named)
-class TestATerminatedPairBesideABackupServer:
-    def test_is_healed_and_serves_its_clients_all_the_while(self, healed: dict[Case, Healed], case: Case) -> None:
-        seen = healed[case]
-        print(f"{named(case)}: {seen.exchanges}, {seen.ends[-1]['body']}")
-        assert [server["state"] for server in seen.after["servers"]] == ["hot-standby", "hot-standby"]
-        assert any(end["body"]["result"] == "ok" for end in seen.ends), seen.ends
-        assert seen.exchanges.lost <= 1
-
-    def test_has_the_same_leases_on_all_three_servers(self, healed: dict[Case, Healed], case: Case) -> None:
-        assert healed[case].judged == Counts()
-        assert healed[case].backup == Counts()

@@ -20,6 +20,15 @@ TURN = {"clock": "2.6", "clock-old": "3.0", "subnets": "3.0", "subnets-old": "2.
 """On which version the strategies that cost something are compared, unless the whole matrix is played."""
 DEATHS = [("clock", 6), ("clock-old", 4), ("subnets", 4), ("subnets-old", 4)]
 """Causes, and DHCPv4 or DHCPv6. There rejected updates are another error, which terminates nobody (docs/kea.md)."""
+NEXT_TO_NOTHING = 5
+"""
+Exchanges: a quarter of a second at 20/s.
+
+Alone on a machine `seamless` loses none or one (docs/architecture.md); four healings beside one another on two cores make some
+answers late. What this is to catch, a moment in which nobody serves until a heartbeat comes, costs sixty.
+"""
+BESIDE_A_BACKUP = "clock"
+"""The cause that is played with a backup server beside the pair."""
 if WHOLE:
     DEATHS += [("clock", 4), ("clock-old", 6)]
 
@@ -29,7 +38,7 @@ def healed(request: pytest.FixtureRequest, possible: None) -> dict[tuple[str, st
     """Heal the same death on both versions by every strategy, side by side."""
     cause, service = request.param
     cases = [
-        Case(version, cause, strategy, heartbeat=HEARTBEAT, service=service)
+        Case(version, cause, strategy, heartbeat=HEARTBEAT, service=service, backup=cause == BESIDE_A_BACKUP)
         for version in VERSIONS
         for strategy in STRATEGIES
         if WHOLE or strategy == "seamless" or version == TURN[cause]
@@ -90,20 +99,24 @@ class TestATerminatedPair:
             # In DHCPv6 with so short a heartbeat a reset costs less (160 to 222 exchanges), and cover as much.
             assert cover.exchanges.lost < reset.exchanges.lost / (2 if cover.case.service == 4 else 1.25)
 
-    def test_loses_at_most_one_exchange_by_seamless(self, healed: dict[tuple[str, str], Healed]) -> None:
+    def test_loses_next_to_nothing_by_seamless(self, healed: dict[tuple[str, str], Healed]) -> None:
         for version in VERSIONS:
             seamless = healed[version, "seamless"]
             print(f"{version} {seamless.case.cause}: seamless {seamless.exchanges}, {seamless.ends[-1]['body']}")
-            assert seamless.exchanges.lost <= 1
+            assert seamless.exchanges.lost <= NEXT_TO_NOTHING
 
     def test_has_the_same_leases_on_both_servers_afterwards(self, healed: dict[tuple[str, str], Healed]) -> None:
         for result in healed.values():
             assert result.judged == Counts(), result.case
 
+    def test_leaves_a_backup_server_with_the_same_leases(self, healed: dict[tuple[str, str], Healed]) -> None:
+        for result in healed.values():
+            assert result.backup == (Counts() if result.case.backup else None), result.case
+
 
 @pytest.mark.kea
 def test_a_pair_that_died_of_a_resource_busy_storm_is_healed(possible: None) -> None:
     result = side_by_side([Case("2.6", "busy", "seamless")])["2.6", "seamless"]
-    assert result.exchanges.lost <= 1
+    assert result.exchanges.lost <= NEXT_TO_NOTHING
     assert [server["state"] for server in result.after["servers"]] == ["hot-standby", "hot-standby"]
     assert any(end["body"]["result"] == "ok" for end in result.ends), os.linesep.join(map(str, result.ends))
