@@ -16,7 +16,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -210,29 +209,8 @@ def noticed(mutant: Mutant) -> str:
 
 def all_mutants() -> list[Mutant]:
     """Return every guard, and all that can be taken out of the plans for any two servers there can be."""
-
-    def collect() -> str:
-        found = {part for plan in plans.plans() for part in parts_of(plan)}
-        return "\n".join("\t".join((m.strategy, m.key, m.part, str(m.index), m.what)) for m in found)
-
-    rows = [line.split("\t") for line in in_a_child_by_file(collect).splitlines()]
-    parts = [Mutant(strategy, key, part, int(index), what) for strategy, key, part, index, what in rows]
+    parts = {part for plan in plans.plans() for part in parts_of(plan)}
     return [*(Mutant("guard", guard.value) for guard, _ in decision.GUARDS), *sorted(parts)]
-
-
-def in_a_child_by_file(do: Callable[[], str]) -> str:
-    """Return what *do* returns in a forked process, however long it is."""
-    path = Path(tempfile.gettempdir()) / f"keawatch-mutants-{os.getpid()}"
-
-    def written() -> str:
-        path.write_text(do(), encoding="utf-8")
-        return "written"
-
-    try:
-        in_a_child(written, 10 * LONGEST)
-        return path.read_text(encoding="utf-8")
-    finally:
-        path.unlink(missing_ok=True)
 
 
 # --- telling

@@ -10,12 +10,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from ipaddress import ip_network
 
 from keawatch.core.codes import Code, Finding, Severity
 from keawatch.core.facts import Facts, evidence, subnets_apart
 from keawatch.core.logged import LogKind
-from keawatch.core.model import NORMAL_STATES, Observation
+from keawatch.core.model import NORMAL_STATES, Observation, network_of
 from keawatch.core.rejects import Forecast, Rejected, Why, by_subnet, forecast, top, why_of
 from keawatch.core.traffic import Answering
 
@@ -192,9 +191,8 @@ def refused_subnets(server: Observation, partner: Observation) -> Mapping[int, s
 def _within(prefix: str, other: str | None) -> bool:
     if other is None:
         return False
-    try:
-        one, whole = ip_network(prefix, strict=False), ip_network(other, strict=False)
-    except ValueError:
+    one, whole = network_of(prefix), network_of(other)
+    if one is None or whole is None:
         return prefix == other
     return one.version == whole.version and one.subnet_of(whole)  # type: ignore[arg-type]
 
@@ -218,14 +216,9 @@ def _failed_v6(facts: Facts, server: Observation) -> tuple[str, ...]:
 # --- no answer
 
 
-def answering(facts: Facts, server: Observation) -> Answering | None:
-    """Return what is known of what became of a server's requests."""
-    return next((one for one in facts.history.answering if one.server == server.server), None)
-
-
 def unanswered(facts: Facts, server: Observation) -> Answering | None:
     """Return what is known of a server's requests if they go unanswered, by more than a chance."""
-    known = answering(facts, server)
+    known = facts.history.answering_of(server.server)
     if known is None or known.since is None or known.asked_at is None or known.unanswered < _UNANSWERED:
         return None
     now = facts.history.now

@@ -474,7 +474,7 @@ def _hears_heartbeats(facts: Facts, server: Observation) -> bool:
 
     A lease update that fails makes the partner unavailable at once, until the next heartbeat (ha_service.cc, asyncSendLeaseUpdate).
     """
-    partner = facts.b if server is facts.a else facts.a
+    partner = facts.snapshot.partner_of(server.server)
     return bool(
         server.partner
         and server.partner.age < facts.h

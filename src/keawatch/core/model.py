@@ -573,8 +573,16 @@ class History:
             return event
         subnets = next((o.facts.subnets for o in self.newest if o.server == event.server), None) or {}
         address = ip_address(event.address)
-        within = (n for n, prefix in subnets.items() if (network := _network(prefix)) and address in network)
+        within = (n for n, prefix in subnets.items() if (network := network_of(prefix)) and address in network)
         return replace(event, subnet=next(within, None))
+
+    def log_of(self, server: str) -> LogSource | None:
+        """Return this server's log as a source; None where none is read."""
+        return next((source for source in self.log_sources if source.server == server), None)
+
+    def answering_of(self, server: str) -> Answering | None:
+        """Return what is known of what became of this server's requests."""
+        return next((one for one in self.answering if one.server == server), None)
 
     def logged_by(self, server: str, kinds: Container[LogKind]) -> tuple[Logged, ...]:
         """Return what is kept of this server's log of these kinds, newest last."""
@@ -617,7 +625,8 @@ class History:
 
 
 @lru_cache(maxsize=4096)
-def _network(prefix: str) -> IPv4Network | IPv6Network | None:
+def network_of(prefix: str) -> IPv4Network | IPv6Network | None:
+    """Return a prefix as a network, None where it is none."""
     try:
         return ip_network(prefix, strict=False)
     except ValueError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keawatch.core.codes import Code, Finding, Severity
-from keawatch.core.conflicts import FEWEST, STILL_ASKED, UNANSWERED_FOR, answering, rate, refused_subnets, unanswered
+from keawatch.core.conflicts import FEWEST, STILL_ASKED, UNANSWERED_FOR, rate, refused_subnets, unanswered
 from keawatch.core.facts import Facts, evidence, subnets_apart
 from keawatch.core.logged import NOT_STORED
 from keawatch.core.model import Observation
@@ -29,7 +29,7 @@ def no_acks(facts: Facts) -> Finding | None:
             continue
         found = next((told for rule in _WHY_NOT if (told := rule(facts, server, partner))), None)
         if found is not None:
-            known = answering(facts, server)
+            known = facts.history.answering_of(server.server)
             proof = (*found.proof, _counters(known)) if known else found.proof
             return Finding(Code.NO_ACKS, Severity.CRITICAL, found.sentence, evidence(facts, *proof))
     return None
@@ -69,7 +69,7 @@ def _unable(facts: Facts, server: Observation, partner: Observation) -> _Told | 
 
 def _acknowledges(facts: Facts, server: Observation) -> bool:
     """Return whether the newest reading shows acknowledgements beside; DHCPv6 does not count whom it refuses."""
-    known = answering(facts, server)
+    known = facts.history.answering_of(server.server)
     return bool(known and known.last.refusals and known.pace and known.pace.until == known.last.at)
 
 
@@ -80,7 +80,7 @@ def _refuses(facts: Facts, server: Observation, partner: Observation) -> _Told |
     Where all pools are used up it offers nothing, and a client that has come with an address of elsewhere is refused that one and
     acknowledged the next. One client that errs again and again is told from all by the rate at which others were served.
     """
-    known = answering(facts, server)
+    known = facts.history.answering_of(server.server)
     seen, pace = (known.refusing, known.pace) if known else (None, None)
     if seen is None or pace is None or min(seen.refusals, seen.offers) < _REFUSED:
         return None
@@ -133,7 +133,7 @@ def _counters(known: Answering) -> str:
 
 
 def _frozen(facts: Facts, server: Observation) -> Answering | None:
-    known = answering(facts, server)
+    known = facts.history.answering_of(server.server)
     if known is None or known.frozen_since is None or known.heard_beside < _HEARD_BESIDE:
         return None
     frozen = (facts.history.now - known.frozen_since).total_seconds()

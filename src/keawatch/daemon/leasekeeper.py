@@ -276,10 +276,7 @@ class LeaseKeeper:
         write_down(self.journal, self.work.pair, kind, body)
 
     def _set(self, name: str, body: Any) -> None:
-        try:
-            self.journal.set_setting(self.work.pair, name, body)
-        except JournalError as error:
-            log.warning("not written down", pair=self.work.pair, what=name, reason=str(error))
+        set_down(self.journal, self.work.pair, name, body)
 
 
 def _same_way(one: int, other: int, offset: int) -> bool:
@@ -310,6 +307,16 @@ def write_down(journal: Journal, pair: str, kind: str, body: Any) -> None:
         journal.write(pair, kind, body)
     except JournalError as error:
         log.warning("not written down", pair=pair, what=kind, reason=str(error))
+
+
+def set_down(journal: Journal, pair: str, name: str, body: Any) -> bool:
+    """Keep a setting that is worth keeping and not worth stopping for; return whether it is kept."""
+    try:
+        journal.set_setting(pair, name, body)
+    except JournalError as error:
+        log.warning("not written down", pair=pair, what=name, reason=str(error))
+        return False
+    return True
 
 
 def _righted(rival: Rival, owners: Mapping[str, str]) -> Rival:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -226,7 +227,7 @@ class FileFollower:
         """Return the files beside this one that are named as those that were rotated, those written last at the end."""
         names = (
             p
-            for p in self._path.parent.glob(f"{_glob_escaped(self._path.name)}?*")
+            for p in self._path.parent.glob(f"{glob.escape(self._path.name)}?*")
             if _ROTATED.fullmatch(p.name, len(self._path.name))
         )
         found = []
@@ -247,10 +248,6 @@ class FileFollower:
         moment = self._source.clock()
         self._moved_at = self._moved_at or moment
         return moment - self._moved_at >= LINGER
-
-
-def _glob_escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 class _Open:

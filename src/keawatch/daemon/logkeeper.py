@@ -22,9 +22,8 @@ from keawatch.core.rejects import Rejects
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
-from keawatch.daemon.leasekeeper import said
+from keawatch.daemon.leasekeeper import said, set_down
 from keawatch.daemon.logfollow import Follower, Position, Read, Source
-from keawatch.errors import JournalError
 
 log = structlog.get_logger("keawatch")
 
@@ -172,12 +171,8 @@ class LogKeeper:
         late = self._saved_at is None or moment - self._saved_at >= KEEP_EVERY
         if kept == self._saved or not (at_once or late):
             return
-        try:
-            self._journal.set_setting(self._pair, "logs", jsonable(kept, "microseconds"))
-        except JournalError as error:
-            log.warning("not written down", pair=self._pair, what="logs", reason=str(error))
-            return
-        self._saved, self._saved_at = kept, moment
+        if set_down(self._journal, self._pair, "logs", jsonable(kept, "microseconds")):
+            self._saved, self._saved_at = kept, moment
 
 
 def _counts(rejects: Rejects) -> object:

@@ -475,12 +475,13 @@ def _conflicts(view: PairView, seen: Observation) -> Iterable[Sample]:
 
 
 def _log_up(view: PairView, seen: Observation) -> Iterable[Sample]:
-    return _just(next((float(one.up) for one in view.history.log_sources if one.server == seen.server), None))
+    source = view.history.log_of(seen.server)
+    return _just(float(source.up) if source else None)
 
 
 def _log_heard(view: PairView, seen: Observation) -> Iterable[Sample]:
-    heard = (one.heard_at for one in view.history.log_sources if one.server == seen.server)
-    return _just(next((at.timestamp() for at in heard if at), None))
+    source = view.history.log_of(seen.server)
+    return _just(source.heard_at.timestamp() if source and source.heard_at else None)
 
 
 def _nearness(value: Callable[[Forecast], float | None]) -> OfServer:
@@ -500,7 +501,8 @@ def _traffic(value: Callable[[Traffic], float]) -> OfServer:
 
 
 def _unanswered(view: PairView, seen: Observation) -> Iterable[Sample]:
-    return _just(next((float(one.unanswered) for one in view.history.answering if one.server == seen.server), None))
+    known = view.history.answering_of(seen.server)
+    return _just(float(known.unanswered) if known else None)
 
 
 def _clock_skew(view: PairView, seen: Observation) -> Iterable[Sample]:

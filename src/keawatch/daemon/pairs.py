@@ -103,8 +103,16 @@ def make_pair(
     work = LeaseWork(pair.name, servers, policy, config.watch.state_dir, backups=backups)
     keeper = LeaseKeeper(work, journal, schedule_of(pair))
     logs = LogKeeper(pair.name, logs_of(pair), journal, acts=acts)
-    parts = Parts(poller, performer, journal, watchers, keeper=keeper, sibling=sibling, logs=logs)
-    parts.backups = BackupKeeper(work, journal)
+    parts = Parts(
+        poller,
+        performer,
+        journal,
+        watchers,
+        keeper=keeper,
+        backups=BackupKeeper(work, journal),
+        sibling=sibling,
+        logs=logs,
+    )
     return Pair(pair, PairLoop(pair.name, pair.service, policy, parts), servers, backups)
 
 

@@ -295,7 +295,7 @@ def _rejected(view: PairView, seen: Observation) -> Json | None:
 
 def _log(view: PairView, seen: Observation) -> Json | None:
     """Return how this server's log is as a source; None where none is read."""
-    source = next((source for source in view.history.log_sources if source.server == seen.server), None)
+    source = view.history.log_of(seen.server)
     if source is None:
         return None
     told = {"where": source.where, "up": source.up, "why": source.why}

@@ -139,15 +139,12 @@ def read_lease_table(arguments: Any) -> int:
 
 def read_leases_by_subnet(arguments: Any) -> dict[int, int]:
     """Return the assigned leases of each subnet by its id, from the same arguments."""
-    table = Fields(arguments, "stat-lease-get").map("result-set")
-    if table is None:
-        return {}
-    columns = list(table.texts("columns"))
-    places = [place for place, column in enumerate(columns) if column in _ASSIGNED]
-    subnet = columns.index("subnet-id") if "subnet-id" in columns else 0
+    columns, rows = _stat_table(arguments)
+    places = [place for column, place in columns.items() if column in _ASSIGNED]
     counts: dict[int, int] = {}
-    for row in table.rows("rows"):
-        counts[_cell(row, subnet)] = counts.get(_cell(row, subnet), 0) + sum(_cell(row, place) for place in places)
+    for row in rows:
+        subnet = _cell(row, columns.get("subnet-id", 0))
+        counts[subnet] = counts.get(subnet, 0) + sum(_cell(row, place) for place in places)
     return counts
 
 
@@ -156,17 +153,28 @@ _KINDS = {"addresses": "addresses", "nas": "addresses", "pds": "prefixes"}
 
 def read_pools(arguments: Any) -> tuple[PoolUse, ...]:
     """Return how full each subnet's pools are, from the same arguments; a subnet without pools of a kind is left out."""
-    table = Fields(arguments, "stat-lease-get").map("result-set")
-    columns = {column: place for place, column in enumerate(table.texts("columns"))} if table is not None else {}
-    subnet = columns.get("subnet-id", 0)
-    return tuple(
-        PoolUse(_cell(row, subnet), kind, total, _cell(row, assigned), _cell(row, declined))
-        for row in (table.rows("rows") if table is not None else ())
+    columns, rows = _stat_table(arguments)
+    kinds = [
+        (kind, columns[f"total-{what}"], columns[f"assigned-{what}"])
         for what, kind in _KINDS.items()
-        if f"total-{what}" in columns and (assigned := columns.get(f"assigned-{what}")) is not None
-        if (total := _cell(row, columns[f"total-{what}"])) > 0
-        for declined in (columns.get("declined-addresses", len(row)) if kind == "addresses" else len(row),)
-    )
+        if {f"total-{what}", f"assigned-{what}"} <= columns.keys()
+    ]
+    uses = []
+    for row in rows:
+        subnet = _cell(row, columns.get("subnet-id", 0))
+        for kind, total, assigned in kinds:
+            declined = columns.get("declined-addresses") if kind == "addresses" else None
+            told = 0 if declined is None else _cell(row, declined)
+            uses.append(PoolUse(subnet, kind, _cell(row, total), _cell(row, assigned), told))
+    return tuple(use for use in uses if use.total > 0)
+
+
+def _stat_table(arguments: Any) -> tuple[dict[str, int], list[list[Any]]]:
+    """Return at which place of a row each column stands, and the rows; neither where there is no table."""
+    table = Fields(arguments, "stat-lease-get").map("result-set")
+    if table is None:
+        return {}, []
+    return {column: place for place, column in enumerate(table.texts("columns"))}, list(table.rows("rows"))
 
 
 def _cell(row: list[Any], place: int) -> int:

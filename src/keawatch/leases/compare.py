@@ -192,7 +192,8 @@ class Comparing:
                     if not ended:
                         side.ask(end)
                 if count is None:
-                    self._merge(first.entries, second.entries, None if ended else end)
+                    taken = self._merge(first.entries, second.entries, None if ended else end)
+                    self._note_hw_addresses(hw_addresses(record for _, record in first.entries[:taken]))
                 else:
                     self._note(count, count)
                     self._note_hw_addresses(first.hw_addresses())
@@ -227,8 +228,12 @@ class Comparing:
     def _most_expected(self) -> int | None:
         return max((count for count in self._expected.values() if count is not None), default=None)
 
-    def _merge(self, first: list[Entry], second: list[Entry], until: int | None) -> None:
-        """Walk over two pages in order of address, up to *until*; what is beyond comes again with the next ones."""
+    def _merge(self, first: list[Entry], second: list[Entry], until: int | None) -> int:
+        """
+        Walk over two pages in order of address, up to *until*; what is beyond comes again with the next ones.
+
+        Return how many entries of the first were taken.
+        """
         i = j = 0
         while i < len(first) or j < len(second):
             mine, other = first[i] if i < len(first) else None, second[j] if j < len(second) else None
@@ -238,17 +243,16 @@ class Comparing:
                 other = None
             key = mine[0] if mine else other[0] if other else 0
             if until is not None and key > until:
-                return
+                break
             i += mine is not None
             j += other is not None
             self._look(key, mine[1] if mine else None, other[1] if other else None)
+        return i
 
     def _look(self, key: int, first: Record | None, second: Record | None) -> None:
         self._places += 1
         self._read[self._sides.first.name] += first is not None
         self._read[self._sides.second.name] += second is not None
-        if first is not None:
-            self._note_hw_addresses(hw_addresses((first,)))
         if first != second and self._judge.verdict(key, first, second):
             self._suspects.add(key, self._places, _prints(first, second))
 

@@ -94,10 +94,12 @@ class Page:
         return (int(count[1]), key) if self.after is None or key > self.after else None
 
     def hw_addresses(self) -> tuple[int, int]:
-        """Return how many leases on it tell a hardware address, and how many of those are locally administered (IEEE 802)."""
-        body = self.answer.body
-        if body is None or b'"user-context"' in body:
-            return hw_addresses(record for _, record in self.entries)
+        """
+        Return how many leases on it tell a hardware address, and how many of those are locally administered (IEEE 802).
+
+        For a page of which there is an outline: it is not read any further here either.
+        """
+        body = self.answer.body or b""
         return body.count(_HW_ADDRESS), len(_LOCAL.findall(body))
 
 
