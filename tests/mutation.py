@@ -43,7 +43,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("refill", "refill-sync"), ("tests/core/test_backups.py", "tests/daemon/test_backupkeeper.py")),
     "prevent": ("tests/core/test_conflicts.py", "tests/daemon/test_plans_on_a_pair.py"),
     **dict.fromkeys(
-        ("enable", "shorten", "settle"),
+        ("enable", "shorten", "settle", "halves"),
         (
             "tests/core/test_remedies.py",
             "tests/core/test_rejoin.py",

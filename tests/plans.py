@@ -68,6 +68,7 @@ def particular() -> Iterator[History]:
     for one in (HEALTHY, SHARED):
         unsynced = but(one, "b", ha=replace(config("b", mode=one.a.mode), sync_leases=False))
         yield replace(held(unsynced, 120.0), config_apart=ConfigApart("b", "p0", at(-500)))
+    yield held(but(SHARED, "a", scopes=("a", "b")), 40.0)
     yield behind()
     yield behind(commands=READ)
     yield stormy(8)

@@ -15,6 +15,6 @@ def test_the_page_of_plans_tells_what_the_code_does() -> None:
 def test_every_plan_is_on_it() -> None:
     headings = {line.removeprefix("## ") for line in plans.page().splitlines() if line.startswith("## ")}
     assert headings == {
-        *("seamless", "cover", "reset", "take-over", "enable", "shorten", "settle", "prevent"),
+        *("seamless", "cover", "reset", "take-over", "enable", "shorten", "settle", "prevent", "halves"),
         *("gate", "continue", "reconcile", "resync", "upkeep", "refill", "refill-sync"),
     }

@@ -21,6 +21,7 @@ from keawatch.core.plan import (
     Step,
     Work,
     serves,
+    serves_for,
     serves_not,
     state,
 )
@@ -62,8 +63,13 @@ def orders(made: Plan) -> list[tuple[str, str, str | None]]:
     return [(order.server, order.command.value, order.config and order.config.value) for order in made.orders]
 
 
-LOUD = ["primary-joined", "alike-quickly", "standby-loud"]
+LOUD = ["primary-joined", "primary-for-both-again", "alike-quickly", "standby-loud"]
 """What lets a secondary serve that was kept from it."""
+BOTH_HALVES = Order("a", Command.HA_SCOPES, {"scopes": ["a", "b"]})
+
+
+LATER = [("b", "dhcp-disable", None), ("a", "ha-scopes", None), ("b", "dhcp-enable", None), ("a", "ha-scopes", None)]
+"""What is sent in load-balancing once the secondary is back."""
 
 
 class TestSeamless:
@@ -72,6 +78,7 @@ class TestSeamless:
         assert keys(plan(one)) == [
             "standby-test-aside",
             "standby-test-recorded",
+            *(["halves-alike", "primary-for-both"] if one is SHARED else []),
             "standby-aside",
             "primary-forget",
             "primary-reset",
@@ -82,6 +89,7 @@ class TestSeamless:
             "standby-rejoin",
             *(["standby-quiet", *LOUD] if one is SHARED else []),
             "together",
+            *(["primary-own-half"] if one is SHARED else []),
             "alike-again",
         ]
 
@@ -90,6 +98,7 @@ class TestSeamless:
         assert orders(plan(one)) == [
             ("b", "config-test", "aside"),
             ("b", "config-test", "recorded"),
+            *([("a", "ha-scopes", None)] if one is SHARED else []),
             ("b", "config-set", "aside"),
             ("a", "ha-sync", None),
             ("a", "ha-reset", None),
@@ -98,17 +107,38 @@ class TestSeamless:
             ("a", "ha-maintenance-start", None),
             ("a", "ha-scopes", None),
             ("b", "config-set", "rejoin"),
-            *([("b", "dhcp-disable", None), ("b", "dhcp-enable", None)] if one is SHARED else []),
+            *(LATER if one is SHARED else []),
         ]
 
     def test_announces_a_pause_of_a_few_hundredths_of_a_second_however_many_leases_there_are(self) -> None:
         assert plan(TERMINATED).announced_pause == 0.02
         assert plan(but(TERMINATED, "a", leases=5_000_000)).announced_pause == 0.02
 
-    def test_announces_that_half_the_clients_of_a_secondary_wait_for_a_heartbeat_and_a_comparison(self) -> None:
-        few, many = plan(SHARED), plan(but(SHARED, "a", leases=500_000))
-        assert 12.0 < few.announced_pause < 15.0
-        assert many.announced_pause > 100.0
+    def test_announces_a_tenth_of_a_second_in_load_balancing_however_many_leases_there_are(self) -> None:
+        assert plan(SHARED).announced_pause == 0.1
+        assert plan(but(SHARED, "a", leases=5_000_000)).announced_pause == 0.1
+
+    def test_has_the_primary_answer_both_halves_whenever_the_secondary_answers_none(self) -> None:
+        made = plan(SHARED)
+        at = keys(made).index
+        first, again = step(made, "primary-for-both"), step(made, "primary-for-both-again")
+        assert (first.order, again.order) == (BOTH_HALVES, BOTH_HALVES)
+        assert first.after == again.after == (serves_for("a", "a", "b"),)
+        assert {state("a", T), serves("a")} <= set(first.before)
+        assert at("primary-for-both") + 1 == at("standby-aside")
+        assert at("primary-joined") + 1 == at("primary-for-both-again")
+        assert again.only_if == (serves_not("b"),)
+        assert step(made, "primary-joined").closely
+        assert step(made, "together").closely
+
+    def test_has_the_primary_leave_a_half_only_while_the_secondary_answers_it_and_also_when_it_is_given_up(
+        self,
+    ) -> None:
+        own = step(plan(SHARED), "primary-own-half")
+        assert own.order == Order("a", Command.HA_SCOPES, {"scopes": ["a"]})
+        assert own.only_if == (serves_for("a", "a", "b"), serves_for("b", "b"))
+        assert own.after == (serves_for("a", "a"),)
+        assert own.rescue
 
     @BOTH
     def test_takes_the_primary_over_with_nothing_between_its_reset_and_its_scopes(self, one: Look) -> None:
@@ -155,11 +185,12 @@ class TestSeamless:
     def test_is_at_rest_only_before_the_standby_is_aside_and_from_its_return_on(self, one: Look) -> None:
         made = plan(one)
         resting = [s.key for s in made.steps if s.rest]
-        assert [key for key in resting if key not in {"standby-quiet", *LOUD}] == [
+        assert resting == [
             "standby-test-aside",
             "standby-test-recorded",
+            *(["halves-alike"] if one is SHARED else []),
             "standby-rejoin",
-            "together",
+            "primary-own-half" if one is SHARED else "together",
             "alike-again",
         ]
 

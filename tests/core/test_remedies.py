@@ -12,7 +12,19 @@ from keawatch.core.codes import Code, Diagnosis, Severity
 from keawatch.core.decision import decide
 from keawatch.core.diagnosis import diagnose
 from keawatch.core.model import HaState, History, Mode
-from keawatch.core.plan import Command, Condition, ConfigVariant, Fact, Order, Plan, Step, serves, serves_not, state
+from keawatch.core.plan import (
+    Command,
+    Condition,
+    ConfigVariant,
+    Fact,
+    Order,
+    Plan,
+    Step,
+    serves,
+    serves_for,
+    serves_not,
+    state,
+)
 from keawatch.core.policy import Policy, Strategy
 from keawatch.core.proposals import NoPlan, Proposal
 from keawatch.core.remedies import REMEDIES, propose
@@ -154,7 +166,7 @@ def test_a_plan_ends_by_seeing_service(made: Plan) -> None:
         last = made.steps[-2]
         assert last.required
         assert last.rest
-    assert any(condition.fact is Fact.SERVES for condition in last.after)
+    assert any(condition.fact in {Fact.SERVES, Fact.SERVES_FOR} for condition in last.after)
 
 
 @every
@@ -178,8 +190,8 @@ def test_work_on_leases_says_what_must_hold_all_the_while(made: Plan) -> None:
             assert any(condition.fact is Fact.SERVES for condition in step.before)
             if step.key != "alike-again":  # Both are at work by then: a standby that is lost ends the work by itself.
                 assert {condition.server for condition in step.before} == {"a", "b"}
-            if made.strategy not in {"cover", "reset"} and not quiet(made):
-                assert made.announced_pause <= 0.02
+            if made.strategy not in {"cover", "reset"}:
+                assert made.announced_pause <= 0.1
 
 
 @every
@@ -264,9 +276,11 @@ def test_a_secondary_serves_only_when_its_leases_are_the_primarys() -> None:
         "standby-rejoin",
         "standby-quiet",
         "primary-joined",
+        "primary-for-both-again",
         "alike-quickly",
         "standby-loud",
         "together",
+        "primary-own-half",
         "alike-again",
     ]
     assert keys[-len(wanted) :] == wanted
@@ -523,3 +537,39 @@ def test_scopes_are_given_also_when_the_plan_is_given_up() -> None:
         assert step.rescue
         assert not step.required
         assert serves_not("a") in step.only_if
+
+
+class TestHalves:
+    TWICE = but(SHARED, "a", scopes=("a", "b"))
+
+    def test_are_left_to_the_partner_that_answers_them(self) -> None:
+        (step,) = plan(self.TWICE, "halves").steps
+        assert step.order == Order("a", Command.HA_SCOPES, {"scopes": ["a"]})
+        assert {state("a", HaState.LOAD_BALANCING), state("b", HaState.LOAD_BALANCING), serves("b")} == set(step.before)
+        assert step.after == (serves_for("a", "a"),)
+        made = decide(held(self.TWICE, 40.0), POLICY)
+        assert (made.act, made.plan and made.plan.strategy) == (True, "halves")
+
+    def test_are_left_by_each_server_that_has_both(self) -> None:
+        made = plan(but(self.TWICE, "b", scopes=("a", "b")), "halves")
+        assert [s.order and s.order.arguments for s in made.steps] == [{"scopes": ["a"]}, {"scopes": ["b"]}]
+
+    def test_say_that_the_servers_hear_each_other(self) -> None:
+        found = diagnose(facts(held(self.TWICE, 40.0)))[0]
+        assert (found.code, found.severity) == (Code.SPLIT_SERVING, Severity.WARNING)
+        assert "though they hear each other" in found.sentence
+
+    @pytest.mark.parametrize(
+        "one",
+        [
+            but(TWICE, "b", off=(1,)),  # What it has both for: its partner answers nobody.
+            look(PD, PD, mode=Mode.LOAD_BALANCING),  # A true split, of which neither server is told anything.
+            look(PD, PD),
+        ],
+        ids=["partner-off", "split", "split-hot-standby"],
+    )
+    def test_are_not_touched_otherwise(self, one: Look) -> None:
+        assert not [p for p in proposals(one) if isinstance(p, Plan) and p.strategy == "halves"]
+
+    def test_stay_where_ha_scopes_is_not_accepted(self) -> None:
+        assert "ha-scopes" in refusal(but(self.TWICE, "a", commands=ALL_COMMANDS - {"ha-scopes"}), "halves")

@@ -12,7 +12,7 @@ from keawatch.core import testimony
 from keawatch.core.comparison import Fate
 from keawatch.core.model import SERVING_STATES, HaState, History, Mode, NoAnswer
 from tests.builders import at
-from tests.core.seen import HEALTHY, SHARED, held, look, story
+from tests.core.seen import HEALTHY, SHARED, but, held, look, story
 
 HS, PD, W, T = HaState.HOT_STANDBY, HaState.PARTNER_DOWN, HaState.WAITING, HaState.TERMINATED
 WATCHED = held(HEALTHY, 600.0)
@@ -52,6 +52,14 @@ def test_a_silence_is_no_testimony() -> None:
 def test_an_authority_that_served_nobody_has_ended_nothing() -> None:
     history = story((HEALTHY, 100.0), (look(W, HS), 20.0), (HEALTHY, 100.0))
     assert fate(history, 110.0) is Fate.COPY_UNSEEN
+
+
+def test_what_it_gave_to_the_authority_s_clients_while_it_had_their_scope_too_is_copied() -> None:
+    """A healing has the primary answer both halves, for however long the comparison takes."""
+    both = but(SHARED, "b", scopes=("a", "b"))
+    history = story((SHARED, 300.0), (both, 30.0), (SHARED, 300.0))
+    assert fate(history, 315.0, Mode.LOAD_BALANCING) is Fate.COPY
+    assert fate(story((SHARED, 600.0)), 300.0, Mode.LOAD_BALANCING) is Fate.DELETE
 
 
 def test_a_terminated_standby_answers_nobody_and_a_terminated_secondary_its_half() -> None:

@@ -77,6 +77,8 @@ class PairSpec:
     thread_pool_size: int = 4
     pause_standby_in_ready: bool = False
     auto_failover: bool = True
+    split_pools: bool = False
+    """Whether each server leases from a pool of its own, as Kea advises for load-balancing (DHCPv4 only)."""
     subnets: tuple[Subnet, ...] = ()
     standby_subnets: tuple[Subnet, ...] = ()
     valid_lifetime: int = 4000
@@ -184,7 +186,7 @@ def server_config(node: NodeConfig) -> Json:
         "valid-lifetime": spec.valid_lifetime,
         "multi-threading": {"enable-multi-threading": True, "thread-pool-size": spec.thread_pool_size},
         "hooks-libraries": _hooks(node),
-        f"subnet{spec.service}": [_subnet(subnet, spec.service) for subnet in node.subnets],
+        f"subnet{spec.service}": [_subnet(subnet, spec.service, split=spec.split_pools) for subnet in node.subnets],
         "loggers": [_logger(node, f"kea-dhcp{spec.service}")],
         **_control_sockets(node),
     }
@@ -219,12 +221,21 @@ def _lease_database(node: NodeConfig) -> Json:
     return {"type": "memfile", "persist": True, "name": name, "lfc-interval": node.spec.lfc_interval}
 
 
-def _subnet(subnet: Subnet, service: int) -> Json:
-    pool = {"pool": f"{subnet.pool_first} - {subnet.pool_last}"}
-    found: Json = {"id": subnet.id, "subnet": subnet.prefix, "pools": [pool]}
+def _subnet(subnet: Subnet, service: int, *, split: bool = False) -> Json:
+    pools: list[Json] = [{"pool": f"{subnet.pool_first} - {subnet.pool_last}"}]
+    found: Json = {"id": subnet.id, "subnet": subnet.prefix, "pools": _halves(subnet) if split else pools}
     if service == 6:
         found |= {"interface": "eth0", "pd-pools": [_prefixes(subnet)]}
     return found
+
+
+def _halves(subnet: Subnet) -> list[Json]:
+    """Return a pool for the clients of each server; the addresses that are written beforehand are in neither."""
+    first, quarter = ipaddress.ip_address(subnet.pool_first), subnet.size // 4
+    ends = [(first + number * quarter, first + (number + 1) * quarter - 1) for number in range(2)]
+    return [
+        {"pool": f"{low} - {high}", "client-class": f"HA_{name}"} for name, (low, high) in zip("ab", ends, strict=True)
+    ]
 
 
 def _prefixes(subnet: Subnet) -> Json:

@@ -92,13 +92,14 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=20, help="exchanges a second")
     parser.add_argument("--strategy", default="", choices=("", *STRATEGIES))
     parser.add_argument("--mode", default="hot-standby", choices=("hot-standby", "load-balancing"))
+    parser.add_argument("--split", action="store_true", help="a pool for each server's own clients")
     parser.add_argument("--terminated", type=float, default=2.0, help="seconds before the cause is gone")
     parser.add_argument("--times", type=int, default=1, help="how often each case is played")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="how many at the same time")
     parser.add_argument("--only", default="", help="a pattern in a case's name, such as 2.6-v4-clock")
     chosen = parser.parse_args()
     wanted = [
-        replace(case, rate=chosen.rate, mode=chosen.mode, terminated=chosen.terminated)
+        replace(case, rate=chosen.rate, mode=chosen.mode, split=chosen.split, terminated=chosen.terminated)
         for case in cases(chosen.heartbeat, chosen.leases)
         if chosen.strategy in {"", case.strategy}
     ]

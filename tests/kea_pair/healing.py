@@ -41,6 +41,8 @@ class Case:
     """Seconds for which the pair stays terminated before the cause is gone; a ResourceBusy storm leaves none."""
     backup: bool = False
     """Whether a backup server is there, and watched, all along."""
+    split: bool = False
+    """Whether each server leases from a pool of its own (load-balancing)."""
 
     def __str__(self) -> str:
         """Return the case in a word."""
@@ -74,6 +76,7 @@ def spec_of(case: Case) -> PairSpec:
         "version": case.version,
         "service": case.service,
         "mode": case.mode,
+        "split_pools": case.split,
         "backup": case.backup,
         "heartbeat_delay": case.heartbeat,
         "max_response_delay": 6 * case.heartbeat,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.kea_pair.healing import CALM
 from tests.kea_pair.lab import Lab, PairSpec
 from tests.kea_pair.watching import Keawatch, Wish
 from tests.kea_pair.whole import WHOLE
@@ -37,6 +38,9 @@ SHARED = COMMANDS["cover"][:-1]
 """What cover and seamless have in common is killed in cover, and in seamless where all is played."""
 if WHOLE:
     COMMANDS["seamless"] = (*SHARED, *COMMANDS["seamless"])
+HALVES = ("primary-for-both", "standby-quiet", "primary-for-both-again", "standby-loud", "primary-own-half")
+"""What a seamless healing sends in load-balancing only."""
+COMMANDS["seamless"] = (*COMMANDS["seamless"], *(HALVES if WHOLE else HALVES[:3:2]))
 INSTANTS = [
     (strategy, f"{key}:{moment}")
     for strategy, keys in COMMANDS.items()
@@ -44,7 +48,7 @@ INSTANTS = [
 ]
 # By then there may be nothing left to write, so that there is no command to die at.
 INSTANTS.append(("seamless", "alike-again:begun"))
-AT_ONCE = 4
+AT_ONCE = 6
 CASES = [
     (version, *instant)
     for number, instant in enumerate(INSTANTS)
@@ -58,8 +62,9 @@ class Killed:
     """What became of a pair whose healer was killed."""
 
     status: int
+    mode: str
     states: tuple[str, str]
-    serves: bool
+    scopes: tuple[list[str], list[str]]
     off: bool
     ends: list[str]
     own: bool
@@ -87,7 +92,17 @@ def killed(possible: None, request: pytest.FixtureRequest) -> dict[tuple[str, st
 
 def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) -> Killed:
     """Terminate a pair, have keawatch heal it and die on the way, and start it again."""
-    pair = lab.pair(PairSpec(version=version, heartbeat_delay=1.0, max_response_delay=6.0, faketime=frozenset({"b"})))
+    mode = "load-balancing" if instant.partition(":")[0] in HALVES else "hot-standby"
+    pair = lab.pair(
+        PairSpec(
+            version=version,
+            mode=mode,
+            split_pools=mode != "hot-standby",
+            heartbeat_delay=1.0,
+            max_response_delay=6.0,
+            faketime=frozenset({"b"}),
+        )
+    )
     pair.start()
     pair.wait_normal(40)
     own = pair.standby.ask("config-get")
@@ -102,16 +117,17 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     watch.start(crash=instant)
     status = watch.process.wait(60)
     watch.start()
-    watch.wait_for("OK", 45)
+    watch.wait_for_one(CALM, 45)
     if strategy == "seamless":
         clients.stop()
-    watch.wait_idle(30)
+    watch.wait_idle(30, CALM)
     dhcp = [node.status()["dhcp-state"]["globally-disabled"] for node in pair.nodes]
     said = [also["code"] for also in watch.status()["also"]]
     result = Killed(
         status,
+        mode,
         pair.states(),
-        pair.primary.scopes() == ["a"],
+        (pair.primary.scopes(), pair.standby.scopes()),
         any(dhcp),
         [e["body"]["result"] for e in watch.ends()],
         pair.standby.ask("config-get") == own or "CONFIG_DRIFT" in said,
@@ -146,14 +162,14 @@ def test_without_a_next_start_clients_are_served_again_and_nobody_is_left_disabl
 @pytest.mark.kea
 @pytest.mark.parametrize(("version", "strategy", "instant"), CASES)
 class TestKilledAtThisInstant:
-    def test_its_next_start_brings_both_to_hot_standby_with_dhcp_on(
+    def test_its_next_start_brings_both_to_work_with_dhcp_on(
         self, killed: dict[tuple[str, str, str], Killed | str], version: str, strategy: str, instant: str
     ) -> None:
         seen = killed[version, strategy, instant]
         assert isinstance(seen, Killed), seen
         assert seen.status == -9, "it was not killed: the step's command was never sent"
-        assert seen.states == ("hot-standby", "hot-standby")
-        assert seen.serves
+        assert seen.states == (seen.mode, seen.mode)
+        assert seen.scopes == (["a"], ["b"] if seen.mode == "load-balancing" else [])
         assert not seen.off
 
     def test_its_standby_runs_its_own_configuration_or_keawatch_tells_that_it_will_after_its_next_restart(

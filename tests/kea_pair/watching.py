@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,10 +177,14 @@ class Keawatch:
 
     def wait_for(self, code: str, deadline: float, every: float = 0.2) -> dict[str, Any]:
         """Wait at most so many seconds until ``status`` has this diagnosis, asking every so many seconds."""
+        return self.wait_for_one({code}, deadline, every)
+
+    def wait_for_one(self, codes: Collection[str], deadline: float, every: float = 0.2) -> dict[str, Any]:
+        """Wait at most so many seconds until ``status`` has one of these diagnoses."""
         until = time.monotonic() + deadline
-        while (seen := self.status())["diagnosis"]["code"] != code:
+        while (seen := self.status())["diagnosis"]["code"] not in codes:
             if time.monotonic() > until:
-                raise LabError(f"keawatch says {seen['diagnosis']}, not {code}, after {deadline} s")
+                raise LabError(f"keawatch says {seen['diagnosis']}, not {' or '.join(codes)}, after {deadline} s")
             time.sleep(every)
         return seen
 

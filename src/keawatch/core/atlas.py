@@ -227,7 +227,8 @@ _CODES: Mapping[Code, Explanation] = {
         kea_next="When the link is back, one server syncs from the other, and the other goes back to work without syncing; so "
         "one of them may lack the other's leases for good.",
         keawatch_does="Says so, and touches neither server: which one to stop is a person's choice. It compares the leases again and "
-        "again, so that ADDRESS_TWICE can name the clients, and makes them alike when both are at work again.",
+        "again, so that ADDRESS_TWICE can name the clients, and makes them alike when both are at work again. Two that are both in "
+        "load-balancing do hear each other; there it takes the other's half back from the one that has both (ha-scopes).",
         you_can="Mend the link between the servers first; where that takes long, stop Kea on the standby. Afterwards `keawatch diff` "
         "shows what is left to be made alike.",
     ),

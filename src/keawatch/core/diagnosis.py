@@ -81,12 +81,34 @@ def _split(facts: Facts) -> Finding | None:
     both = facts.snapshot.served_twice
     if not both:
         return None
+    if sharing(facts):
+        return Finding(
+            Code.SPLIT_SERVING,
+            Severity.WARNING,
+            f"{facts.a.server} and {facts.b.server} both serve the scope {', '.join(both)}, though they hear each other: a command "
+            "(ha-scopes) gave one of them the other's half of the clients as well, and did not take it back.",
+            evidence(facts),
+        )
     return Finding(
         Code.SPLIT_SERVING,
         Severity.CRITICAL,
         f"{facts.a.server} and {facts.b.server} both serve the scope {', '.join(both)}: "
         "one address may be given to two clients; find out why they do not hear each other before anything else.",
         evidence(facts),
+    )
+
+
+def sharing(facts: Facts) -> tuple[Observation, ...]:
+    """Return each server in load-balancing that answers its partner's clients beside its own while that one does so, too."""
+    if facts.states != (HaState.LOAD_BALANCING, HaState.LOAD_BALANCING):
+        return ()
+    return tuple(
+        seen
+        for seen, partner in facts.snapshot.both_ways()
+        if seen.serves
+        and partner.serves
+        and {seen.server, partner.server} <= {*seen.scopes}
+        and partner.server in partner.scopes
     )
 
 

@@ -25,6 +25,7 @@ from keawatch.core.plan import (
     Work,
     not_state,
     serves,
+    serves_for,
     serves_not,
     state,
 )
@@ -93,10 +94,10 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
         summary=(
             f"{b.server} steps aside for a moment so that {a.server} goes to partner-down and serves all along; "
             f"{b.server}'s leases are made those of {a.server}, it comes back without Kea's own sync, and they are compared again"
-            + (f"; {b.server}'s half of the clients waits for that." if _is_kept_quiet(facts) else ".")
+            + (f"; {a.server} answers {b.server}'s half of the clients meanwhile." if _halves(facts) else ".")
         ),
         steps=(*_aside(facts), *_take_over(facts), *come_back_alike(facts)),
-        announced_pause=round(facts.h + 2 * sync_seconds(facts) + 2.0, 1) if _is_kept_quiet(facts) else 0.02,
+        announced_pause=0.1 if _halves(facts) else 0.02,
     )
 
 
@@ -125,7 +126,7 @@ def come_back_alike(facts: Facts) -> tuple[Step, ...]:
         *_quiet(facts),
         *_through_gate(facts),
         *_loud(facts),
-        _together(facts),
+        *_together(facts),
         Step(
             key="alike-again",
             title=f"compare once more: {a} went on leasing until {b} was back",
@@ -167,7 +168,6 @@ def _quiet(facts: Facts) -> tuple[Step, ...]:
             after=(serves_not(b),),
             required=False,
             compensation=Order(b, Command.DHCP_ENABLE),
-            rest=True,
         ),
     )
 
@@ -184,14 +184,14 @@ def _loud(facts: Facts) -> tuple[Step, ...]:
             title=f"wait until {a} copies its leases to {b} again",
             after=joined,
             deadline=_patience(facts),
-            rest=True,
+            closely=True,
         ),
+        *_for_both(facts, "primary-for-both-again", only_if=(serves_not(b),)),
         Step(
             key="alike-quickly",
             title=f"give {b} what {a} leased until then",
             before=(*joined, serves(a), state(b, HaState.READY, *sorted(NORMAL_STATES))),
             deadline=LONGEST_WORK,
-            rest=True,
             work=Work.CATCH_UP,
         ),
         Step(
@@ -199,6 +199,52 @@ def _loud(facts: Facts) -> tuple[Step, ...]:
             title=f"let {b} answer its half of the clients",
             order=Order(b, Command.DHCP_ENABLE),
             after=(Condition(Fact.NOT_SWITCHED_OFF_BY, b, ("1",)),),
+        ),
+    )
+
+
+def _halves(facts: Facts) -> bool:
+    """Return whether each server answers its half of the clients when all is well."""
+    return facts.mode is Mode.LOAD_BALANCING
+
+
+def _for_both(
+    facts: Facts, key: str, *, only_if: tuple[Condition, ...] = (), before: tuple[Condition, ...] = ()
+) -> tuple[Step, ...]:
+    """
+    Return the step by which the primary answers its partner's clients beside its own; none where they are its own anyway.
+
+    Kea keeps the scopes that it was given until the entry code of its next state runs (query_filter.cc, serveScopes).
+    """
+    a, b = facts.a.server, facts.b.server
+    if not _halves(facts):
+        return ()
+    return (
+        Step(
+            key=key,
+            title=f"let {a} answer {b}'s half of the clients, too",
+            order=Order(a, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+            only_if=only_if,
+            before=before,
+            after=(serves_for(a, *_all_scopes(facts)),),
+            required=False,
+        ),
+    )
+
+
+def _own_half(facts: Facts) -> tuple[Step, ...]:
+    """Return the step by which the primary leaves its partner's clients to it again; it goes last, so that no client waits."""
+    a, b = facts.a.server, facts.b.server
+    if not _halves(facts):
+        return ()
+    return (
+        Step(
+            key="primary-own-half",
+            title=f"let {a} answer its own half only, since {b} answers the other",
+            order=Order(a, Command.HA_SCOPES, {"scopes": [a]}),
+            only_if=(serves_for(a, *_all_scopes(facts)), serves_for(b, b)),
+            after=(serves_for(a, a),),
+            rescue=True,
             rest=True,
         ),
     )
@@ -217,8 +263,10 @@ def _through_gate(facts: Facts) -> tuple[Step, ...]:
             title=f"wait until {b.server} is held at its gate and {a} is at work",
             after=(state(a, *sorted(NORMAL_STATES)), serves(a), state(b.server, HaState.READY, *sorted(NORMAL_STATES))),
             deadline=round(4 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
+            closely=_halves(facts),
             rest=True,
         ),
+        *_for_both(facts, "primary-for-both-held", only_if=(*held, serves_not(b.server))),
         Step(
             key="gate-alike",
             title=f"compare {b.server}'s leases with {a}'s before it may serve",
@@ -312,14 +360,41 @@ _COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, can_step_
 def _aside(facts: Facts) -> tuple[Step, ...]:
     a = facts.a.server
     rests = (state(facts.b.server, HaState.TERMINATED, HaState.WAITING),)
-    return step_aside(facts, still=(state(a, HaState.TERMINATED), serves(a), *rests), rests=rests)
+    still = (state(a, HaState.TERMINATED), serves(a), *rests)
+    last = (*_halves_alike(facts, still), *_for_both(facts, "primary-for-both", before=still))
+    return step_aside(facts, still=still, rests=rests, last=last)
 
 
-def step_aside(facts: Facts, *, still: tuple[Condition, ...], rests: tuple[Condition, ...]) -> tuple[Step, ...]:
+def _halves_alike(facts: Facts, still: tuple[Condition, ...]) -> tuple[Step, ...]:
+    """
+    Return the step that gives the primary the leases of the half that it is about to answer; none where it has all leases.
+
+    In load-balancing both went on leasing while nothing was copied: a primary that does not know what its secondary leased
+    gives it out again.
+    """
+    a, b = facts.a.server, facts.b.server
+    if not _halves(facts) or can_not_reconcile(facts):
+        return ()
+    return (
+        Step(
+            key="halves-alike",
+            title=f"give {a} what {b} leased to its half of the clients while nothing was copied",
+            before=still,
+            deadline=LONGEST_WORK,
+            required=False,
+            rest=True,
+            work=Work.CATCH_UP,
+        ),
+    )
+
+
+def step_aside(
+    facts: Facts, *, still: tuple[Condition, ...], rests: tuple[Condition, ...], last: tuple[Step, ...] = ()
+) -> tuple[Step, ...]:
     """
     Return the steps by which the standby's HA endpoint gets out of its partner's reach, after asking whether it would come back.
 
-    *still* must hold until it goes, and *rests* after it was asked.
+    *still* must hold until it goes, and *rests* after it was asked; *last* is done right before it goes.
     """
     b = facts.b
     back = Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
@@ -340,6 +415,7 @@ def step_aside(facts: Facts, *, still: tuple[Condition, ...], rests: tuple[Condi
             after=rests,
             rest=True,
         ),
+        *last,
         Step(
             key="standby-aside",
             title=f"move {b.server}'s HA endpoint to its loopback address",
@@ -458,7 +534,7 @@ def _come_back(facts: Facts) -> tuple[Step, ...]:
             rest=True,
         ),
         *_through_gate(facts),
-        _together(facts),
+        *_together(facts),
     )
 
 
@@ -473,16 +549,19 @@ def _patience(facts: Facts) -> float:
     return round(6 * facts.h + 2 * sync_seconds(facts) + 15.0, 1)
 
 
-def _together(facts: Facts) -> Step:
+def _together(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a.server, facts.b.server
     normal = facts.normal
-    both = (serves(a),) if facts.mode is Mode.HOT_STANDBY else (serves(a), serves(b))
-    return Step(
-        key="together",
-        title=f"wait until both are {normal} and the right one serves",
-        after=(state(a, normal), state(b, normal), *both),
-        deadline=_patience(facts),
-        rest=True,
+    return (
+        Step(
+            key="together",
+            title=f"wait until both are {normal} and the right one serves",
+            after=(state(a, normal), state(b, normal), serves(a), *((serves(b),) if _halves(facts) else ())),
+            deadline=_patience(facts),
+            closely=_halves(facts),
+            rest=not _halves(facts),
+        ),
+        *_own_half(facts),
     )
 
 
@@ -514,7 +593,7 @@ def _reset(diagnosis: Diagnosis, facts: Facts) -> Proposal:
                 else "; it costs no service that is not lost already."
             )
         ),
-        steps=(*_reset_standby(facts), *_reset_primary(facts), *_through_gate(facts), _together(facts)),
+        steps=(*_reset_standby(facts), *_reset_primary(facts), *_through_gate(facts), *_together(facts)),
         announced_pause=round(pause, 1),
     )
 

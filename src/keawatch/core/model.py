@@ -394,6 +394,8 @@ class Spell:
     """The pair's clock skew when the spell was last seen, in seconds."""
     skew_at_first: float | None = None
     """The same when it was first seen."""
+    scopes: tuple[str, ...] = ()
+    """Every scope that it was seen to have meanwhile: a command can give a server more than belong to its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -661,9 +663,10 @@ def _traffic(observation: Observation) -> Traffic | None:
 def _with_spell(spells: tuple[Spell, ...], observation: Observation, snapshot: Snapshot) -> tuple[Spell, ...]:
     mine = [spell for spell in spells if spell.server == observation.server]
     at, skew = snapshot.taken_at, snapshot.clock_skew
-    new = Spell(observation.server, observation.word, at, at, skew, skew)
+    new = Spell(observation.server, observation.word, at, at, skew, skew, tuple(sorted(observation.scopes)))
     if mine and mine[-1].word == observation.word and at - mine[-1].until <= HOLE:
-        new = replace(mine[-1], until=at, skew=mine[-1].skew if skew is None else skew)
+        scopes = tuple(sorted({*mine[-1].scopes, *new.scopes}))
+        new = replace(mine[-1], until=at, skew=mine[-1].skew if skew is None else skew, scopes=scopes)
         spells = tuple(spell for spell in spells if spell is not mine[-1])
     elif len(mine) >= KEEP_SPELLS:
         spells = tuple(spell for spell in spells if spell is not mine[0])

@@ -73,6 +73,8 @@ class Fact(StrEnum):
     """State, scopes and dhcp-state agree that it answers clients."""
     SERVES_NOT = "serves-not"
     """It answers us, and no client."""
+    SERVES_FOR = "serves-for"
+    """It answers the clients of exactly these scopes."""
     HEARD_PARTNER = "heard-partner"
     """It has had a good heartbeat from its partner since it was last given an order."""
     HEARS_PARTNER = "hears-partner"
@@ -100,7 +102,8 @@ class Condition:
 
     def __str__(self) -> str:
         """Return the condition as a clause."""
-        return _CLAUSES[self.fact].format(server=self.server, values=" or ".join(self.values))
+        between = " and " if self.fact is Fact.SERVES_FOR else " or "
+        return _CLAUSES[self.fact].format(server=self.server, values=between.join(self.values))
 
 
 _CLAUSES: Mapping[Fact, str] = {
@@ -108,6 +111,7 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.NOT_STATE: "{server} is not {values}",
     Fact.SERVES: "{server} serves",
     Fact.SERVES_NOT: "{server} does not serve",
+    Fact.SERVES_FOR: "{server} serves the clients of {values}",
     Fact.HEARD_PARTNER: "{server} has heard its partner again",
     Fact.HEARS_PARTNER: "{server} has heard its partner within {values} s",
     Fact.CLOCKS_AGREE: "the clocks differ by no more than {values} s",
@@ -137,6 +141,11 @@ def serves(server: str) -> Condition:
 def serves_not(server: str) -> Condition:
     """Return the condition that *server* answers us and no client."""
     return Condition(Fact.SERVES_NOT, server)
+
+
+def serves_for(server: str, *scopes: str) -> Condition:
+    """Return the condition that *server* answers the clients of exactly these scopes."""
+    return Condition(Fact.SERVES_FOR, server, tuple(sorted(scopes)))
 
 
 def unmet(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> str | None:
@@ -197,6 +206,7 @@ _CHECKS: Mapping[Fact, _Check] = {
     Fact.NOT_STATE: lambda c, s, _: s.of(c.server).state is not None and s.of(c.server).state not in c.values,
     Fact.SERVES: lambda c, s, _: s.of(c.server).serves,
     Fact.SERVES_NOT: lambda c, s, _: s.of(c.server).status is not None and not s.of(c.server).serves,
+    Fact.SERVES_FOR: lambda c, s, _: s.of(c.server).serves and sorted(s.of(c.server).scopes) == list(c.values),
     Fact.HEARD_PARTNER: lambda c, s, before: _heard(s.of(c.server), before.of(c.server)),
     Fact.HEARS_PARTNER: lambda c, s, _: _hears(s.of(c.server), float(c.values[0])),
     Fact.CLOCKS_AGREE: lambda c, s, _: _clocks_agree(c, s),
@@ -253,6 +263,8 @@ class Step:
     """Whether the plan is given up when *after* does not hold in time."""
     compensation: Order | None = None
     """What puts the server back if the plan is given up later."""
+    closely: bool = False
+    """Whether clients wait until it is seen that *after* holds, so that it is looked for without a rest."""
     pause: float = 0.0
     """Seconds to let pass before the step does anything, cut short when keawatch is told to stop."""
     at_most: float | None = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from keawatch.core.codes import Code, Diagnosis
-from keawatch.core.diagnosis import left_disabled
+from keawatch.core.diagnosis import left_disabled, sharing
 from keawatch.core.facts import Facts
 from keawatch.core.healing import heal
 from keawatch.core.lease_remedies import open_gate, reconcile, upkeep
@@ -24,6 +24,7 @@ from keawatch.core.plan import (
     Plan,
     Step,
     serves,
+    serves_for,
     state,
 )
 from keawatch.core.prevention import prevent
@@ -127,6 +128,41 @@ def _shorten(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     return (plan,)
 
 
+# --- one half of the clients answered by both
+
+
+def _leave_halves(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
+    """Return the plan by which each server in load-balancing leaves its partner's half of the clients to it, one at a time."""
+    shared = sharing(facts)
+    if not shared:
+        return ()
+    missing = next((said for server in shared if (said := lacking(server, (Command.HA_SCOPES,)))), None)
+    if missing:
+        return (NoPlan("halves", missing),)
+    plan = Plan(
+        id=plan_id(diagnosis, facts, "halves"),
+        code=diagnosis.code,
+        strategy="halves",
+        summary=f"{' and '.join(seen.server for seen in shared)} is told to answer its own half of the clients only.",
+        steps=tuple(_own_half(seen.server, facts.snapshot.partner_of(seen.server).server) for seen in shared),
+        announced_pause=0.0,
+    )
+    return (plan,)
+
+
+def _own_half(server: str, partner: str) -> Step:
+    both = (state(server, HaState.LOAD_BALANCING), state(partner, HaState.LOAD_BALANCING))
+    return Step(
+        key=f"own-half-{server}",
+        title=f"let {server} answer its own half of the clients only, since {partner} answers the other",
+        order=Order(server, Command.HA_SCOPES, {"scopes": [server]}),
+        # Whose clients are left must have a server that answers them.
+        before=(*both, serves(partner)),
+        after=(serves_for(server, server),),
+        rest=True,
+    )
+
+
 Remedy = Callable[[Diagnosis, Facts], tuple[Proposal, ...]]
 
 
@@ -136,6 +172,7 @@ REMEDIES: Mapping[Code, Remedy] = {
     Code.TERMINATED_UNKNOWN: heal,
     Code.TERMINATED_ONE_SIDED: heal,
     Code.SERVICE_LEFT_DISABLED: _switch_on,
+    Code.SPLIT_SERVING: _leave_halves,
     Code.NOT_TAKEN_OVER: take_over,
     Code.SERVER_UNREACHABLE: take_over,
     Code.CONFIG_DRIFT: settle,

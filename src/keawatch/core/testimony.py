@@ -30,14 +30,17 @@ class Testimony:
 
     def fate(self, authority: str, other: str, cltt: float) -> Fate:
         """Return what becomes of a lease that *other* has alone, last renewed at *cltt* (seconds since 1970, UTC)."""
-        if self._alone(other, cltt - MARGIN, cltt + MARGIN):
+        if self._answered_for(authority, other, cltt - MARGIN, cltt + MARGIN):
             return Fate.COPY
         if self._could_not(authority, other, cltt - MARGIN, cltt + MARGIN):
             return Fate.DELETE
         return Fate.COPY_UNSEEN
 
-    def _alone(self, other: str, begin: float, end: float) -> bool:
-        return any(spell.word in _ALONE for spell in self._during(other, begin, end))
+    def _answered_for(self, authority: str, other: str, begin: float, end: float) -> bool:
+        """Return whether *other* answered the authority's clients: alone, or since it had been given their scope as well."""
+        spells = self._during(other, begin, end)
+        shared = self.mode is Mode.LOAD_BALANCING
+        return any(spell.word in _ALONE or (shared and authority in spell.scopes) for spell in spells)
 
     def _could_not(self, authority: str, other: str, begin: float, end: float) -> bool:
         """Return whether *other* was seen all the time in a state in which it answers none of the authority's clients."""

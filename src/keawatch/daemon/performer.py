@@ -106,18 +106,19 @@ class PlanOutcome:
     started_at: datetime
     ended_at: datetime
     measured_pause: float
-    """Seconds in which nobody was seen serving: from the last look with service to the next one with it, added up."""
+    """Seconds in which clients had no server, all or one scope's: from the last look with service to the next with it, added up."""
     comparisons: tuple[Comparison, ...] = ()
     """The lease databases as its work found them and as it left them."""
 
 
 class ServiceMeter:
-    """Adds up the time in which nobody was seen serving."""
+    """Adds up the time in which clients were seen without a server: all of them, or those of one scope that had one before."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._served_at: datetime | None = None
         self._dark = False
+        self._scopes: frozenset[str] = frozenset()
 
     def suppose_dark(self) -> None:
         """Count the time from the last look with service to the next one with it, whatever is seen between."""
@@ -126,7 +127,9 @@ class ServiceMeter:
     def look(self, snapshot: Snapshot) -> None:
         """Take one look into account."""
         at = max(snapshot.first.at, snapshot.second.at)
-        if not (snapshot.first.serves or snapshot.second.serves):
+        served = frozenset(scope for seen in snapshot if seen.serves for scope in seen.scopes)
+        self._scopes |= served
+        if not served or served != self._scopes:
             self._dark = True
             self._served_at = self._served_at or at
             return
@@ -234,6 +237,9 @@ _AFTER_WORK = 5.0
 
 _PUT_BACK_AGAIN = 2.0
 """Seconds between two attempts to put something back on a server that is silent, or that serves alone."""
+
+_CLOSE_LOOK = 0.02
+"""Seconds between two looks for what clients wait for; an answer costs Kea less than a millisecond."""
 
 _WORK_LOOK = 0.25
 """Seconds between two looks whether work may go on."""
@@ -428,6 +434,8 @@ class Performer:
 
     async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have the work of *step* done, for as long as what must hold before it holds."""
+        if self.leases is None and not step.required:
+            return KeawatchError(f"there is nobody here to {step.work}")
         if self.leases is None:
             raise _GivenUp(f"there is nobody here to {step.work}")
         try:
@@ -535,7 +543,7 @@ class Performer:
                 return StepReport(step.key, step.title, order, result, text, seconds, seen, leases)
             if step.order is None:
                 self._pause_here(run)
-            await asyncio.sleep(min(0.5, 0.01 + seconds / 10))
+            await asyncio.sleep(_CLOSE_LOOK if step.closely else min(0.5, 0.01 + seconds / 10))
 
     @staticmethod
     def _is_final(step: Step, reply: str | KeawatchError | None) -> bool:
