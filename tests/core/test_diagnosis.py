@@ -10,6 +10,7 @@ import pytest
 
 from keawatch.core.codes import Code, Severity
 from keawatch.core.decision import decide
+from keawatch.core.logged import Logged, LogKind
 from keawatch.core.model import HaState, History, Mode, NoAnswer
 from keawatch.core.policy import Policy
 from tests.core.builders import (
@@ -19,6 +20,7 @@ from tests.core.builders import (
     SOUTH,
     WORDS,
     Around,
+    at,
     cause,
     codes,
     config,
@@ -267,6 +269,46 @@ class TestTerminatedRejects:
         history = terminated(after=well(north={"ahead": None}))
 
         assert cause(history).code is Code.TERMINATED_UNKNOWN
+
+
+REJECTED, SKEWED = LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION, LogKind.HA_HIGH_CLOCK_SKEW_CAUSED_TERMINATION
+ENDED = (LogKind.HA_STATE_TRANSITION, "server transitions from HOT-STANDBY to TERMINATED state, partner state is READY")
+BEGUN = (
+    LogKind.HA_STATE_TRANSITION,
+    "server transitions from TERMINATED to WAITING state, partner state is TERMINATED",
+)
+
+
+def logged(*lines: tuple[LogKind, str], server: str = SOUTH) -> History:
+    """Return a pair that was never seen but terminated, with what a server's log said before."""
+    events = [
+        Logged(at(number - 60.0), server, kind, text=f"{kind} {text}") for number, (kind, text) in enumerate(lines)
+    ]
+    return terminated().heard(events, ())
+
+
+class TestTerminatedByTheLog:
+    @pytest.mark.parametrize("server", [NORTH, SOUTH])
+    @pytest.mark.parametrize(
+        ("kind", "code"), [(REJECTED, Code.TERMINATED_REJECTS), (SKEWED, Code.TERMINATED_SKEW)], ids=["rejects", "skew"]
+    )
+    def test_is_believed_whichever_server_says_it(self, server: str, kind: LogKind, code: Code) -> None:
+        found_cause = cause(logged((kind, "the reason in words"), ENDED, server=server))
+
+        assert found_cause.code is code
+        assert f"the log of {server} says" in found_cause.because
+        assert "the reason in words" in found_cause.evidence[0]
+
+    def test_is_not_believed_about_an_earlier_end(self) -> None:
+        assert cause(logged((REJECTED, "then"), ENDED, BEGUN)).code is Code.TERMINATED_UNKNOWN
+        assert (
+            cause(logged((REJECTED, "then"), ENDED, (LogKind.HA_SERVICE_STARTED, ""))).code is Code.TERMINATED_UNKNOWN
+        )
+        assert cause(logged((REJECTED, "then"), ENDED, BEGUN, (SKEWED, "now"), ENDED)).code is Code.TERMINATED_SKEW
+
+    def test_comes_behind_what_is_to_be_seen_now(self) -> None:
+        events = [Logged(at(-1.0), SOUTH, REJECTED, text="then")]
+        assert cause(terminated(south={"ahead": 75.0}).heard(events, ())).code is Code.TERMINATED_SKEW
 
 
 class TestTerminatedUnknown:

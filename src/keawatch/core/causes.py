@@ -1,8 +1,9 @@
 """
 Says why a pair terminated.
 
-Kea tells the cause only to its log, so it is found here by what can be read: the clocks now, the subnets of both running
-configurations, what a server remembers, what was seen just before; and at last by elimination.
+Kea tells the cause only to its log. Where that is followed it is believed, unless the cause is there to be seen now (the clocks,
+the subnets of both running configurations); where it is not, the cause is found by what a server remembers, by what was seen
+just before, and at last by elimination.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime
 
 from keawatch.core.codes import Code
 from keawatch.core.facts import Facts, skew_line, subnets_apart
+from keawatch.core.logged import Logged, LogKind
 from keawatch.core.model import NORMAL_STATES, HaState, Observation, Spell
 
 
@@ -26,7 +28,7 @@ class Cause:
 
 def cause_of_termination(facts: Facts) -> Cause:
     """Return why a pair terminated; Kea itself tells only its log (communication_state.cc; ha_service.cc, shouldTerminate)."""
-    for judge in (skewed_now, _subnets_differ, _skewed_then, _by_elimination):
+    for judge in (skewed_now, _subnets_differ, _told_by_log, _skewed_then, _by_elimination):
         cause = judge(facts)
         if cause:
             return cause
@@ -58,6 +60,40 @@ def _subnets_differ(facts: Facts) -> Cause | None:
         f"because lease updates were rejected: the servers' subnets differ ({apart})",
         (f"running configurations: {apart}",),
     )
+
+
+_MOVES = frozenset({LogKind.HA_STATE_TRANSITION, LogKind.HA_SERVICE_STARTED})
+_SAYS = {
+    LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION: (
+        Code.TERMINATED_REJECTS,
+        "because too many lease updates were rejected, as the log of {server} says (the subnets agree)",
+    ),
+    LogKind.HA_HIGH_CLOCK_SKEW_CAUSED_TERMINATION: (
+        Code.TERMINATED_SKEW,
+        "because the clocks were apart, as the log of {server} says; they agree now",
+    ),
+}
+
+
+def _told_by_log(facts: Facts) -> Cause | None:
+    """Return the cause that a server's log names for the termination that it is in, or None."""
+    for server, _ in facts.ways():
+        said = _last_word(facts, server) if server.state is HaState.TERMINATED else None
+        if said:
+            code, because = _SAYS[said.kind]
+            line = f"log of {server.server} at {said.at:%Y-%m-%d %H:%M:%S} UTC: {said.text}"
+            return Cause(code, because.format(server=server.server), (line,))
+    return None
+
+
+def _last_word(facts: Facts, server: Observation) -> Logged | None:
+    """Return the line by which a server's log ends HA, unless it has begun again since."""
+    for event in reversed(facts.history.logged_by(server.server, _MOVES | _SAYS.keys())):
+        if event.kind in _SAYS:
+            return event
+        if event.kind not in _MOVES or " to TERMINATED " not in event.text:
+            return None
+    return None
 
 
 def _skewed_then(facts: Facts) -> Cause | None:
