@@ -1,0 +1,187 @@
+"""
+Tries on real Kea what `keawatch lint` advises: one situation with the configuration that a rule warns of, and with the one that it advises.
+
+    python -m tests.kea_pair.advice                         # every rule, about ten minutes; writes docs/advice.md and docs/advice.json
+    python -m tests.kea_pair.advice --only persist-off      # one rule, or a pattern such as 'ha-unacked-.*'; the others keep their results
+    python -m tests.kea_pair.advice --page                  # only writes the page anew
+
+A rule that does not find the first configuration, or finds the second, is an error, and so is a promise that is not kept.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from keawatch.lint import run
+from keawatch.lint.dialect import parse
+from keawatch.lint.host import read_ip
+from keawatch.lint.model import Version, version_of
+from tests.kea_pair.advice_trials import TRIALS, UNPROVEN, Trial
+from tests.kea_pair.config import Json
+from tests.kea_pair.lab import Lab, LabError, Pair, side_by_side
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, RESULTS = DOCS / "advice.md", DOCS / "advice.json"
+BY_RULE = {trial.rule: trial for trial in TRIALS}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of the two plays of a rule."""
+
+    rule: str
+    advised: bool
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.rule} {'with' if self.advised else 'without'} the advice"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one play came to."""
+
+    figures: Json
+    kea: str
+
+
+def play(lab: Lab, case: Case) -> Played:
+    """Play a rule's situation with one of its two configurations, having seen that the rule tells them apart."""
+    trial = BY_RULE[case.rule]
+    trial.prepare(lab)
+    pair = lab.pair(trial.spec)
+    kea = _version(lab, pair)
+    configure(pair, trial, advised=case.advised)
+    if (case.rule in found(lab, pair, version_of(kea))) == case.advised:
+        raise LabError(f"the rule {'finds' if case.advised else 'does not find'} the configuration")
+    return Played(trial.play(lab, pair), kea)
+
+
+def _version(lab: Lab, pair: Pair) -> str:
+    return lab.run_in("a", ["chroot", str(pair.primary.place.root), "kea-dhcp4", "-v"]).strip()
+
+
+def configure(pair: Pair, trial: Trial, *, advised: bool) -> None:
+    """Change the configurations of a pair that has not started."""
+    setup = trial.advised if advised else trial.warned
+    for node, change in zip(pair.nodes, (setup.primary, setup.standby), strict=True):
+        config: Json = json.loads(node.config_path.read_text())
+        change(config)
+        node.config_path.write_text(json.dumps(config, indent=2))
+
+
+def found(lab: Lab, pair: Pair, version: Version | None) -> set[str]:
+    """Return the rules that find something in a pair's configurations, on their own hosts."""
+    subjects = []
+    for node in pair.nodes:
+        addresses = read_ip(lab.run_in(node.name, ["ip", "-4", "-o", "address", "show"]))
+        told = run.Told(node.name, version, addresses)
+        subjects.append(run.subject_of(parse(node.config_path.read_text(), f"{node.name}.conf"), None, told))
+    return {finding.rule for finding in run.lint(subjects)}
+
+
+def prove(trial: Trial) -> Json:
+    """Play a rule both ways, side by side, and return what is kept of it."""
+    warned, advised = Case(trial.rule, advised=False), Case(trial.rule, advised=True)
+    try:
+        seen = side_by_side(play, (warned, advised))
+    except LabError as error:
+        print(error, file=sys.stderr, flush=True)
+        return {"error": re.sub(r" \(logs: .*?\)", "", str(error).splitlines()[0])}
+    without, with_it = seen[warned], seen[advised]
+    return {
+        "kea": without.kea,
+        "on": time.strftime("%Y-%m-%d"),
+        "without": without.figures,
+        "with": with_it.figures,
+        "kept": bool(trial.keeps(without.figures, with_it.figures)),
+    }
+
+
+# --- the page
+
+ABOUT = """\
+# What lint's advice is worth
+
+`keawatch lint` warns of configurations that Kea takes and that cost service on a bad day. Here each such situation was played twice
+on a fresh pair of real servers in network namespaces, side by side: with the configuration that the rule warns of, and with the one
+that it advises. The rule was seen to find the first and not the second. heartbeat-delay is 1 s and max-ack-delay 1 s where nothing
+else is said; with Kea's defaults, which are ten times that, the same takes ten times as long. Each figure is of a single play.
+`make advice` plays all of it again, `python -m tests.kea_pair.advice --only RULE` one rule; the raw figures are in
+[advice.json](advice.json). The rules themselves are in [lint.md](lint.md), and those of the severity error are shown by tests
+(`tests/kea_pair/test_lint.py`). Two states are those of primary and standby.
+"""
+UNPROVEN_ABOUT = """\
+## Not played
+
+These promise something as well, and nobody has measured it here:
+"""
+HEAD = "| Rule | Played | Without the advice | With it | Kea |\n|---|---|---|---|---|\n"
+
+
+def page(results: Json) -> str:
+    """Return docs/advice.md."""
+    rows = "".join(f"{_row(trial, results.get(trial.rule))}\n" for trial in TRIALS)
+    reasons = "".join(f"| `{rule}` | {reason} |\n" for rule, reason in UNPROVEN.items())
+    return f"{ABOUT}\n{HEAD}{rows}\n{UNPROVEN_ABOUT}\n| Rule | Why not |\n|---|---|\n{reasons}"
+
+
+def _row(trial: Trial, result: Json | None) -> str:
+    if result is None:
+        cells = ["not played yet", "", ""]
+    elif "error" in result:
+        cells = [f"ERROR: {result['error']}", "", ""]
+    else:
+        broken = "" if result["kept"] else " (NOT AS THE RULE SAYS)"
+        cells = [_words(trial, result["without"]), _words(trial, result["with"]) + broken, result["kea"]]
+    return f"| `{trial.rule}` | {trial.played} | {' | '.join(cells)} |"
+
+
+def _words(trial: Trial, figures: Json) -> str:
+    told = {
+        key: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for key, value in figures.items()
+    }
+    return trial.told.format(**told)
+
+
+def read() -> Json:
+    """Return what was played before."""
+    return dict(json.loads(RESULTS.read_text(encoding="utf-8"))) if RESULTS.exists() else {}
+
+
+def write(results: Json) -> None:
+    """Write both documents, in the order of the rules."""
+    ordered = {rule: results[rule] for rule in BY_RULE if rule in results}
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(ordered), encoding="utf-8")
+
+
+def main() -> int:
+    """Play and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=".*", metavar="RULE", help="a rule, or a pattern that its whole name matches")
+    parser.add_argument("--page", action="store_true", help="play nothing, write the page of what was played before")
+    chosen = parser.parse_args()
+    todo = [trial for trial in TRIALS if re.fullmatch(chosen.only, trial.rule)]
+    if not todo:
+        parser.error(f"no rule that is tried is called {chosen.only}; those that are: {', '.join(BY_RULE)}")
+    failed = []
+    for trial in () if chosen.page else todo:
+        begun = time.monotonic()
+        result = prove(trial)
+        write(read() | {trial.rule: result})
+        print(f"{_row(trial, result)} {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+        if not result.get("kept"):
+            failed.append(trial.rule)
+    write(read())
+    if failed:
+        print(f"not as the rule says: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

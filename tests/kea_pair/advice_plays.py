@@ -1,0 +1,363 @@
+"""
+What is played to see whether a rule's advice keeps its promise: on a pair that is not yet started, once with and once without it.
+
+A play returns its figures; which configuration it is played with is not its affair.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from tests.chaos.given import read
+from tests.kea_pair.config import Json
+from tests.kea_pair.lab import Exchanges, Lab, LabError, Node, Pair
+from tests.kea_pair.net import ipv4
+from tests.lint.cases import in_ha
+
+Play = Callable[[Lab, Pair], Json]
+
+LOG = "log/kea-dhcp4.log"
+RATE = 20
+FIRST, OTHERS = ("-b", "mac=00:0c:01:02:00:00"), ("-b", "mac=00:0c:02:02:00:00")
+"""Two crowds of clients that have nothing in common."""
+CROWD = 100
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+)")
+
+
+def patient(seconds: int) -> tuple[str, ...]:
+    """Let clients say how long they have been waiting, as real ones do, all through."""
+    return ("-Y", "0", "-y", str(seconds))
+
+
+def begin(pair: Pair) -> None:
+    """Start a pair that gets well."""
+    pair.start()
+    pair.wait_normal(40)
+
+
+def told(pair: Pair) -> str:
+    """Return both states in words."""
+    return " / ".join(pair.states())
+
+
+def answers(asked: Exchanges) -> Json:
+    """Return how many exchanges were begun, and how many succeeded."""
+    return {"sent": asked.sent, "acked": asked.acked}
+
+
+def logged(node: Node, message: str) -> int:
+    """Return how often a server's log has a message."""
+    return (node.home / LOG).read_text(errors="replace").count(message)
+
+
+@contextmanager
+def wire(lab: Lab) -> Iterator[Json]:
+    """Count, while this is open, the addresses that clients were given on the wire, and those that two clients got."""
+    counted: Json = {}
+    place = lab.folder / "given.txt"
+    with place.open("w") as output:
+        listening = lab.popen("c", [sys.executable, "-m", "tests.chaos.given"], output)
+    time.sleep(0.5)
+    yield counted
+    time.sleep(0.5)
+    listening.kill()
+    listening.wait()
+    owners: dict[str, set[str]] = {}
+    for one in read(place):
+        owners.setdefault(one.address, set()).add(one.client)
+    counted |= {"given": len(owners), "twice": sum(len(clients) > 1 for clients in owners.values())}
+
+
+# --- clients of a pair that is at work
+
+
+def ordinary_clients(rate: int = RATE, seconds: int = 3) -> Play:
+    """Let as many clients ask as there are exchanges."""
+
+    def play(lab: Lab, pair: Pair) -> Json:
+        begin(pair)
+        asked = pair.clients().run(rate, seconds, rate * seconds)
+        return {
+            **answers(asked),
+            "states": told(pair),
+            "refused": logged(pair.primary, "HA_LEASE_UPDATE_CONFLICT"),
+            "discovers": pair.primary.ask("statistic-get-all")["pkt4-discover-received"][0][0],
+        }
+
+    return play
+
+
+def storm(lab: Lab, pair: Pair) -> Json:
+    """Let 150 clients ask, each heard by four network cards at once."""
+    begin(pair)
+    arguments = ["eth0", str(pair.primary.home / LOG), "1000", "1000", "150", "4"]
+    if lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments]).wait(60):
+        raise LabError("the storm did not come to its end")
+    time.sleep(3.0)
+    return {"refused": logged(pair.primary, "HA_LEASE_UPDATE_CONFLICT"), "states": told(pair)}
+
+
+def direct_clients(lab: Lab, pair: Pair) -> Json:
+    """Let ten clients ask that no relay stands before, as perfdhcp's do."""
+    begin(pair)
+    arguments = ["eth0", str(pair.primary.home / LOG), "1000", "1000", "10", "1"]
+    lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments]).wait(60)
+    time.sleep(1.0)
+    counted = pair.primary.ask("statistic-get-all")
+    return {"offers": counted["pkt4-offer-sent"][0][0], "acked": counted["pkt4-ack-sent"][0][0]}
+
+
+def power_on(lab: Lab, pair: Pair) -> Json:
+    """Start both servers at once, and let clients ask from then on for ten seconds."""
+    pair.start()
+    asked = pair.clients().run(RATE, 10, CROWD)
+    return {**answers(asked), "states": told(pair)}
+
+
+def log_of_a_start(lab: Lab, pair: Pair) -> Json:
+    """Start a pair and look for its way through the states in the log."""
+    begin(pair)
+    return {"changes": logged(pair.primary, "HA_STATE_TRANSITION")}
+
+
+def first_log(lab: Lab, pair: Pair) -> Json:
+    """Start a pair and look into the log of the first logger."""
+    begin(pair)
+    place = pair.primary.home / "log" / "first.log"
+    return {"lines": len(place.read_text().splitlines()) if place.exists() else 0}
+
+
+def lonely(lab: Lab, pair: Pair) -> Json:
+    """Give both servers time to find each other, then let clients ask."""
+    pair.start()
+    time.sleep(8.0)
+    with wire(lab) as counted:
+        asked = pair.clients().run(50, 4, 200)
+    return {**answers(asked), **counted, "states": told(pair)}
+
+
+def crowd(lab: Lab, pair: Pair) -> Json:
+    """Let very many new clients ask at a time."""
+    begin(pair)
+    with wire(lab) as counted:
+        asked = pair.clients().run(200, 4, 800)
+    return {**answers(asked), **counted}
+
+
+# --- the primary is gone
+
+
+def primary_dies(clients: int, *, seconds: int = 10) -> Play:
+    """Kill the primary of a pair that is well; so many clients go on asking."""
+
+    def play(lab: Lab, pair: Pair) -> Json:
+        begin(pair)
+        return _dies(pair, clients, seconds)
+
+    return play
+
+
+def unready_primary_dies(lab: Lab, pair: Pair) -> Json:
+    """Kill the primary some seconds after the start of both, however far the standby has come."""
+    pair.start()
+    time.sleep(8.0)
+    return _dies(pair, CROWD, 10)
+
+
+def _dies(pair: Pair, clients: int, seconds: int) -> Json:
+    pair.primary.kill()
+    asked = pair.clients().run(RATE, seconds, clients, patient(seconds))
+    return {**answers(asked), "state": pair.standby.state()}
+
+
+def others_after_failover(lab: Lab, pair: Pair) -> Json:
+    """Lease a hundred addresses, kill the primary, and let a hundred other clients ask the standby."""
+    begin(pair)
+    pair.clients().run(50, 2, CROWD, FIRST)
+    before = pair.primary.leases()
+    known = len(pair.standby.leases().keys() & before.keys())
+    pair.primary.kill()
+    pair.wait_states("down", "partner-down", 30)
+    return {"leased": len(before), "known": known, **_others(pair, pair.standby, before)}
+
+
+def others_after_power_cut(lab: Lab, pair: Pair) -> Json:
+    """Lease a hundred addresses, kill and start both servers, and let a hundred other clients ask."""
+    begin(pair)
+    pair.clients().run(50, 2, CROWD, FIRST)
+    before = pair.primary.leases()
+    for node in pair.nodes:
+        node.kill()
+    begin(pair)
+    known = len(pair.primary.leases().keys() & before.keys())
+    return {"leased": len(before), "known": known, **_others(pair, pair.primary, before)}
+
+
+def _others(pair: Pair, serving: Node, before: dict[str, Json]) -> Json:
+    asked = pair.clients().run(50, 2, CROWD, OTHERS)
+    after = serving.leases()
+    taken = [
+        address
+        for address in before.keys() & after.keys()
+        if after[address]["hw-address"] != before[address]["hw-address"]
+    ]
+    return {**answers(asked), "taken": len(taken)}
+
+
+def same_client_after_failover(lab: Lab, pair: Pair) -> Json:
+    """Let one client ask before and after the primary is killed."""
+    begin(pair)
+    pair.clients().run(1, 2, 1, FIRST)
+    before = max(lease["valid-lft"] for lease in pair.standby.leases().values())
+    pair.primary.kill()
+    pair.wait_states("down", "partner-down", 30)
+    pair.clients().run(1, 2, 1, FIRST)
+    return {"before": before, "after": max(lease["valid-lft"] for lease in pair.standby.leases().values())}
+
+
+# --- the link is cut
+
+
+def link_cut(seconds: float, *, asking: int = 8) -> Play:
+    """Cut the link between the servers for a time, clients asking all the while; both are reached by clients."""
+
+    def play(lab: Lab, pair: Pair) -> Json:
+        begin(pair)
+        clients = pair.clients()
+        with wire(lab) as counted, pair.noting_states() as seen:
+            pair.cut(abort=True)
+            clients.start(50, asking, 50 * asking)
+            time.sleep(seconds)
+            states = told(pair)
+            pair.mend()
+            asked = clients.wait()
+        alone = any(standby == "partner-down" for _, standby in seen)
+        return {**answers(asked), **counted, "states": states, "alone": alone}
+
+    return play
+
+
+# --- a standby comes back
+
+
+def rejoin_after_heartbeat(lab: Lab, pair: Pair) -> Json:
+    """Let a primary serve alone, and the standby come back just after one of its heartbeats."""
+    pair.primary.start()
+    until = time.monotonic() + 70
+    while pair.primary.state() != "partner-down":
+        if time.monotonic() > until:
+            raise LabError(f"the primary is {pair.primary.state()}, not partner-down")
+        time.sleep(0.05)
+    clients = pair.clients()
+    clients.start(RATE)
+    try:
+        time.sleep(0.5)
+        pair.standby.start()
+        pair.wait_normal(60)
+        time.sleep(1.0)
+    finally:
+        asked = clients.stop()
+    return {**answers(asked), "lost": asked.lost, "gap": round(asked.longest_gap, 1)}
+
+
+def sync(leases: int, seconds: float) -> Play:
+    """Let a standby without any lease sync from a primary of many, and wait for so many seconds at most."""
+
+    def play(lab: Lab, pair: Pair) -> Json:
+        pair.primary.write_leases(leases)
+        pair.start()
+        until = time.monotonic() + seconds
+        while pair.states() != ("hot-standby", "hot-standby") and time.monotonic() < until:
+            time.sleep(0.2)
+        failed = logged(pair.standby, "HA_SYNC_FAILED") + logged(pair.standby, "HA_LEASES_SYNC_FAILED")
+        return {
+            "leases": leases,
+            "held": pair.standby.lease_count(),
+            "states": told(pair),
+            "failed": failed,
+            "sync": _took(pair.standby),
+        }
+
+    return play
+
+
+def _took(node: Node) -> float | None:
+    """Return the seconds of the last sync that succeeded."""
+    lines = [
+        line for line in (node.home / LOG).read_text().splitlines() if re.search(r" HA_SYNC_(START|SUCCESSFUL) ", line)
+    ]
+    found = [
+        (_moment(last) - _moment(first)).total_seconds()
+        for first, last in pairwise(lines)
+        if " HA_SYNC_START " in first and " HA_SYNC_SUCCESSFUL " in last
+    ]
+    return round(found[-1], 1) if found else None
+
+
+def _moment(line: str) -> datetime:
+    match = _STAMP.match(line)
+    if not match:
+        raise LabError(f"a line of the log has no time: {line}")
+    return datetime.fromisoformat(match[1])
+
+
+# --- the rest
+
+
+def renewals(lab: Lab, pair: Pair) -> Json:
+    """Let ten clients get their leases again and again."""
+    begin(pair)
+    asked = pair.clients().run(100, 8, 10)
+    time.sleep(4.0)
+    files = (pair.primary.home / "data").glob("leases4.csv*")
+    lines = sum(len(place.read_text().splitlines()) - 1 for place in files)
+    return {"acked": asked.acked, "lines": lines, "leases": len(pair.primary.leases())}
+
+
+_ASK = """
+import json, sys, urllib.request
+body = json.dumps({"command": "config-get", "service": ["dhcp4"]}).encode()
+request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+try:
+    answer = json.load(urllib.request.urlopen(request, timeout=5))
+    print("answered" if answer[0]["result"] == 0 else "refused")
+except urllib.error.HTTPError as error:
+    print("refused")
+"""
+
+
+def stranger(lab: Lab, pair: Pair) -> Json:
+    """Ask the HA listener for the configuration, from a host that has nothing to do with the pair."""
+    begin(pair)
+    return {"config_get": lab.run_in("w", [sys.executable, "-c", _ASK, pair.primary.ha_url]).strip()}
+
+
+# --- what is changed
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the laboratory's own configuration is changed, on each server."""
+
+    primary: Callable[[Json], object]
+    standby: Callable[[Json], object]
+
+
+def on_both(change: Callable[[Json], object]) -> Setup:
+    """Return one change for both servers."""
+    return Setup(change, change)
+
+
+def pause(state: str, how: str = "always") -> Callable[[Json], object]:
+    """Return a change by which a server pauses in a state."""
+    return in_ha(state_machine={"states": [{"state": state, "pause": how}]})
+
+
+def url(port: int, host: str = "") -> str:
+    """Return a URL for the standby."""
+    return f"http://{host or ipv4('b')}:{port}/"
