@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults soak model mutants plans lock lab clean
+.PHONY: demo demo-kea test check fast fast-core fast-rest kea kea-all bench faults advice soak model mutants plans lock lab clean
 
 demo: $(STAMP)
 	$(BIN)/keawatch demo
@@ -70,6 +70,12 @@ bench: $(STAMP) lab
 # Every fault on real pairs, with Kea alone and with keawatch; writes docs/faults.md. It takes more than an hour.
 faults: $(STAMP) lab
 	$(BIN)/python -m tests.chaos.faults
+
+# What lint warns of and what it advises, side by side on real pairs; writes docs/advice.md, and takes about ten minutes.
+# RULE=persist-off plays one rule, the others keep their results.
+RULE ?= .*
+advice: $(STAMP) lab
+	$(BIN)/python -m tests.kea_pair.advice --only '$(RULE)'
 
 # Random faults for hours on real pairs under load; results are added to soak.jsonl at once, and docs/soak.md is written at the end.
 SOAK_MINUTES ?= 120

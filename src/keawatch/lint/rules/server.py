@@ -482,8 +482,9 @@ def logs_too_quiet(subject: Subject) -> Iterator[Hit]:
     "logger-twice",
     Severity.WARNING,
     "two loggers of one name",
-    why="Kea takes the last and says nothing. It happens when a custom field adds a logger: lists of maps are appended, not merged.",
-    source="logger_manager.cc; seen on 2.2.0, 2.6.3 and 3.0.4",
+    why="Kea takes one of them whole, with its level and its outputs, and says nothing: 2.2 the last, 2.6 and 3.0 the first. It "
+    "happens when a custom field adds a logger: lists of maps are appended, not merged, so on 2.6 and 3.0 what it adds does nothing.",
+    source="seen on 2.2.0, 2.6.3 and 3.0.4",
 )
 def logger_twice(subject: Subject) -> Iterator[Hit]:
     """One name, one logger."""
