@@ -110,19 +110,20 @@ ABOUT = """\
 
 `keawatch lint` warns of configurations that Kea takes and that cost service on a bad day. Here each such situation was played
 twice on a fresh pair of real servers in network namespaces, side by side: with the configuration that the rule warns of, and with
-the one that it advises. The rule was seen to find the first and not the second. Each figure is of a single play.
+the one that it advises. The rule was seen to find the first and not the second. Each figure is of a single play. Some values are
+far beyond a rule's limit, so that the effect is there within seconds; the limits themselves are not what was tried.
 
 Where nothing else is said, heartbeat-delay and max-ack-delay are 1 s (Kea's defaults: 10 s) and max-response-delay is 3 or 4 s
 (60 s), so that what waits for them is over sooner here; where a primary dies, the standby's own wait is among the exchanges not
 answered with the advice. Two states are those of primary and standby.
 
-`make advice` plays all of it again, `make advice RULE=persist-off` one rule. The raw figures are in [advice.json](advice.json), the
-rules in [lint.md](lint.md). Rules of the severity error are shown by tests (`tests/kea_pair/test_lint.py`).
+`make advice` plays all of it again, `make advice RULE=persist-off` one rule. The raw figures are in [advice.json](advice.json),
+the rules in [lint.md](lint.md). Rules of the severity error are shown by tests (`tests/kea_pair/test_lint.py`).
 """
 UNPROVEN_ABOUT = """\
 ## Not played
 
-These promise something as well, and nobody has measured it here:
+The other warnings, and infos that promise an effect:
 """
 HEAD = "| Rule | Played | Without the advice | With it | Kea |\n|---|---|---|---|---|\n"
 
