@@ -156,9 +156,9 @@ def persist_off(subject: Subject) -> Iterator[Hit]:
     "lfc-off",
     Severity.WARNING,
     "a lease file that is never cleaned up",
-    why="Each renewal adds a line to the file. With lfc-interval 0 it grows for ever, and the next start reads all of it before it "
-    "answers anybody.",
-    source="manual, Why Is Lease File Cleanup Necessary?",
+    why="Each renewal adds a line to the file (on 3.0 not one that comes within a quarter of the lease: cache-threshold is 0.25 "
+    "there). With lfc-interval 0 it grows for ever, and the next start reads all of it before it answers anybody.",
+    source="manual, Why Is Lease File Cleanup Necessary?; seen on 2.6.3 and 3.0.4",
 )
 def lfc_off(subject: Subject) -> Iterator[Hit]:
     """By default it is done each hour."""
