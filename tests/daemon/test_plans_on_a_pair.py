@@ -198,6 +198,7 @@ class TestBothStrategiesEndWell:
         assert outcome.result == "ok", outcome
         assert made.pair.north.serves
         assert made.pair.south.serves
+        assert (made.pair.north.scopes, made.pair.south.scopes) == ((NORTH,), (SOUTH,))
         assert made.as_recorded()
         made.close()
 
