@@ -24,6 +24,7 @@ from keawatch.lint.model import Version, version_of
 from tests.kea_pair.advice_trials import TRIALS, UNPROVEN, Trial
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Lab, LabError, Pair, side_by_side
+from tests.kea_pair.roots import kea_version
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RESULTS = DOCS / "advice.md", DOCS / "advice.json"
@@ -55,15 +56,11 @@ def play(lab: Lab, case: Case) -> Played:
     trial = BY_RULE[case.rule]
     trial.prepare(lab)
     pair = lab.pair(trial.spec)
-    kea = _version(lab, pair)
+    kea = kea_version(pair.primary.place.root)
     configure(pair, trial, advised=case.advised)
     if (case.rule in found(lab, pair, version_of(kea))) == case.advised:
         raise LabError(f"the rule {'finds' if case.advised else 'does not find'} the configuration")
     return Played(trial.play(lab, pair), kea)
-
-
-def _version(lab: Lab, pair: Pair) -> str:
-    return lab.run_in("a", ["chroot", str(pair.primary.place.root), "kea-dhcp4", "-v"]).strip()
 
 
 def configure(pair: Pair, trial: Trial, *, advised: bool) -> None:

@@ -17,11 +17,11 @@ from tests.chaos.given import read
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Exchanges, Lab, LabError, Node, Pair
 from tests.kea_pair.net import ipv4
+from tests.kea_pair.storm import begin as begin_storm
 from tests.lint.cases import in_ha
 
 Play = Callable[[Lab, Pair], Json]
 
-LOG = "log/kea-dhcp4.log"
 RATE = 20
 FIRST, OTHERS = ("-b", "mac=00:0c:01:02:00:00"), ("-b", "mac=00:0c:02:02:00:00")
 """Two crowds of clients that have nothing in common."""
@@ -52,7 +52,7 @@ def answers(asked: Exchanges) -> Json:
 
 def logged(node: Node, message: str) -> int:
     """Return how often a server's log has a message."""
-    return (node.home / LOG).read_text(errors="replace").count(message)
+    return node.log_path.read_text(errors="replace").count(message)
 
 
 @contextmanager
@@ -95,8 +95,7 @@ def ordinary_clients(rate: int = RATE, seconds: int = 3) -> Play:
 def storm(lab: Lab, pair: Pair) -> Json:
     """Let clients ask, each heard by four network cards at once, until twenty updates are refused or 600 have asked."""
     begin(pair)
-    arguments = ["eth0", str(pair.primary.home / LOG), "20", "1000", "600", "4"]
-    if lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments]).wait(60):
+    if begin_storm(lab, pair, 20, 1000.0, 600, 4).wait(60):
         raise LabError("the storm did not come to its end")
     time.sleep(3.0)
     return {"refused": logged(pair.primary, "HA_LEASE_UPDATE_CONFLICT"), "states": told(pair)}
@@ -105,8 +104,7 @@ def storm(lab: Lab, pair: Pair) -> Json:
 def direct_clients(lab: Lab, pair: Pair) -> Json:
     """Let ten clients ask that no relay stands before, as perfdhcp's do."""
     begin(pair)
-    arguments = ["eth0", str(pair.primary.home / LOG), "1000", "1000", "10", "1"]
-    lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments]).wait(60)
+    begin_storm(lab, pair, 1000, 1000.0, 10, 1).wait(60)
     time.sleep(1.0)
     counted = pair.primary.ask("statistic-get-all")
     return {"offers": counted["pkt4-offer-sent"][0][0], "acked": counted["pkt4-ack-sent"][0][0]}
@@ -291,7 +289,7 @@ def sync(leases: int, seconds: float) -> Play:
 def _took(node: Node) -> float | None:
     """Return the seconds of the last sync that succeeded."""
     lines = [
-        line for line in (node.home / LOG).read_text().splitlines() if re.search(r" HA_SYNC_(START|SUCCESSFUL) ", line)
+        line for line in node.log_path.read_text().splitlines() if re.search(r" HA_SYNC_(START|SUCCESSFUL) ", line)
     ]
     found = [
         (_moment(last) - _moment(first)).total_seconds()

@@ -326,6 +326,13 @@ class Node:
                 return found
             start = page["leases"][-1]["ip-address"]
 
+    @property
+    def log_path(self) -> Path:
+        """
+        Return the server's own log.
+        """
+        return self.home / "log" / f"kea-dhcp{self.spec.service}.log"
+
     def log_text(self) -> str:
         """
         Return what the server and its agent logged and printed.

@@ -11,10 +11,15 @@ is exact. It looks into the sender's log and sends no more than is needed, so th
 
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # The process that storms needs no laboratory, and begins sooner without one.
+    from tests.kea_pair.lab import Lab, Pair
 
 _CONFLICT = b"HA_LEASE_UPDATE_CONFLICT"
 _SERVER, _CLIENT = 67, 68
@@ -93,6 +98,14 @@ def _conflicts(log: Path) -> Iterator[int]:
         while True:
             count += sum(_CONFLICT in line for line in lines)
             yield count
+
+
+def begin(
+    lab: "Lab", pair: "Pair", conflicts: int, per_second: float, clients: int, cards: int
+) -> subprocess.Popen[str]:
+    """Begin a storm against a pair in a process of its own, as ``main`` has it."""
+    numbers = [str(number) for number in (conflicts, per_second, clients, cards)]
+    return lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", "eth0", str(pair.primary.log_path), *numbers])
 
 
 def main() -> None:

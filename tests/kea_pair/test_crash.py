@@ -40,7 +40,7 @@ if WHOLE:
     COMMANDS["seamless"] = (*SHARED, *COMMANDS["seamless"])
 HALVES = ("primary-for-both", "standby-quiet", "primary-for-both-again", "standby-loud", "primary-own-half")
 """What a seamless healing sends in load-balancing only."""
-COMMANDS["seamless"] = (*COMMANDS["seamless"], *(HALVES if WHOLE else HALVES[:3:2]))
+COMMANDS["seamless"] = (*COMMANDS["seamless"], *(HALVES if WHOLE else ("primary-for-both", "primary-for-both-again")))
 INSTANTS = [
     (strategy, f"{key}:{moment}")
     for strategy, keys in COMMANDS.items()

@@ -20,7 +20,7 @@ def full(lab: Lab, case: Case) -> tuple[dict[str, Any], list[Any]]:
     """Fill the disk of the primary's lease file until keawatch names it, and make room again; return what it said and did."""
     version, service = case
     pair = lab.pair(PairSpec(version=version, service=service, heartbeat_delay=2.0, max_response_delay=12.0))
-    logs = {node.name: f'log = "{node.home}/log/kea-dhcp{service}.log"' for node in pair.nodes}
+    logs = {node.name: f'log = "{node.log_path}"' for node in pair.nodes}
     with small_leases("a")(lab, pair):
         pair.start()
         pair.wait_normal(30)

@@ -262,7 +262,7 @@ def renew(lab: Lab, case: Case) -> Renewed:
         before,
         reconciled["written"],
         exchanges,
-        (pair.primary.home / f"log/kea-dhcp{service}.log").read_text().count("HA_LEASE_UPDATE_CONFLICT"),
+        pair.primary.log_path.read_text().count("HA_LEASE_UPDATE_CONFLICT"),
         judge(*held),
         bool(undone["left"]) and held[0] == read_all(pair.primary),
     )

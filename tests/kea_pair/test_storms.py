@@ -3,7 +3,6 @@ Storms of refused lease updates on real Kea: what keawatch counts is what Kea co
 """
 
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,13 +15,13 @@ from keawatch.core.logged import Logged, LogKind
 from keawatch.core.rejects import Rejects
 from keawatch.kea.loglines import Reading, interesting, parse
 from tests.kea_pair.lab import NARROW4, NARROW6, Lab, LabError, Pair, PairSpec, side_by_side
+from tests.kea_pair.storm import begin
 from tests.kea_pair.watching import Keawatch, Post, Wish
 from tests.kea_pair.whole import WHOLE
 
 pytestmark = [pytest.mark.kea, pytest.mark.usefixtures("possible")]
 
 EVERY_CLIENT = 100000
-LOG_PLACE = "log/kea-dhcp4.log"
 CARDS = 2 if WHOLE else 4
 """Of each client: with two, conflicts come one at a time, hence evenly; with more they come sooner."""
 
@@ -31,9 +30,7 @@ def begin_storm(
     lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int = EVERY_CLIENT
 ) -> subprocess.Popen[str]:
     """Begin a storm of so many conflicts at most."""
-    place = str(pair.primary.home / LOG_PLACE)
-    arguments = ["eth0", place, str(conflicts), str(per_second), str(clients), str(CARDS)]
-    return lab.popen("c", [sys.executable, "-m", "tests.kea_pair.storm", *arguments])
+    return begin(lab, pair, conflicts, per_second, clients, CARDS)
 
 
 def storm(lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int = EVERY_CLIENT) -> None:
@@ -45,7 +42,7 @@ def storm(lab: Lab, pair: Pair, conflicts: int, per_second: float, clients: int 
 def logs_of(pair: Pair, *, of: str = "ab") -> Post:
     """Return a keawatch's place, from where it reads the logs of some servers."""
     nodes = {node.name: node for node in pair.nodes if node.name in of}
-    return Post(keys={name: f'log = "{node.home / LOG_PLACE}"' for name, node in nodes.items()})
+    return Post(keys={name: f'log = "{node.log_path}"' for name, node in nodes.items()})
 
 
 # --- what keawatch says of it
@@ -62,12 +59,12 @@ def test_a_storm_is_counted_and_its_clients_named_before_it_terminates_the_pair(
     counts = rising(watch, begin_storm(lab, pair, 7, 1.0), until=7)
     assert counts == sorted(counts)
     assert len(set(counts)) >= 4
-    _judge_near(watch, events_of(pair.primary.home / LOG_PLACE))
+    _judge_near(watch, events_of(pair.primary.log_path))
 
     begin_storm(lab, pair, 20, 100.0)
     pair.wait_states("terminated", "terminated", 60)
     ended = watch.wait_for("TERMINATED_REJECTS", 20)
-    log = pair.primary.home / LOG_PLACE
+    log = pair.primary.log_path
     assert events_of(log)[-1].kind is LogKind.HA_LEASE_UPDATE_REJECTS_CAUSED_TERMINATION
     assert 10 <= clients_in(events_of(log)) <= 12
     # Updates that were on their way when Kea gave up are refused after that.
@@ -125,7 +122,7 @@ def test_prevention_has_the_clients_forgotten_in_time_and_costs_what_it_says(lab
 
     # Kea has forgotten those of before, or three more would be its end.
     storm(lab, pair, 3, 100.0)
-    assert clients_in(events_of(pair.primary.home / LOG_PLACE)) >= 10
+    assert clients_in(events_of(pair.primary.log_path)) >= 10
     assert pair.states() == ("hot-standby", "hot-standby")
     assert watch.status()["servers"][0]["rejected"]["clients"] < 10
     assert watch.stop() == 0
@@ -185,7 +182,7 @@ def terminate(lab: Lab, limit: int) -> Ended:
             told.append((rejected["clients"], datetime.fromisoformat(rejected["full_at"])))
         time.sleep(0.1)
     watch.stop()
-    return Ended(events_of(pair.primary.home / LOG_PLACE), told)
+    return Ended(events_of(pair.primary.log_path), told)
 
 
 def test_the_count_is_full_when_kea_terminates() -> None:
@@ -215,7 +212,7 @@ def test_one_listener_thread_ends_the_busy_conflicts(lab: Lab, threads: int) -> 
     pair.start()
     pair.wait_normal(30)
     storm(lab, pair, 1000, 1000.0, clients=1000 if WHOLE else 150)
-    refused = events_of(pair.primary.home / LOG_PLACE)
+    refused = events_of(pair.primary.log_path)
     print(f"{threads} listener threads: {len(refused)} conflicts")
     assert bool(refused) == (threads > 1)
 
