@@ -66,8 +66,6 @@ def orders(made: Plan) -> list[tuple[str, str, str | None]]:
 LOUD = ["primary-joined", "primary-for-both-again", "alike-quickly", "standby-loud"]
 """What lets a secondary serve that was kept from it."""
 BOTH_HALVES = Order("a", Command.HA_SCOPES, {"scopes": ["a", "b"]})
-
-
 LATER = [("b", "dhcp-disable", None), ("a", "ha-scopes", None), ("b", "dhcp-enable", None), ("a", "ha-scopes", None)]
 """What is sent in load-balancing once the secondary is back."""
 
@@ -131,10 +129,11 @@ class TestSeamless:
         assert step(made, "primary-joined").closely
         assert step(made, "together").closely
 
+    @pytest.mark.parametrize("strategy", [Strategy.SEAMLESS, Strategy.COVER])
     def test_has_the_primary_leave_a_half_only_while_the_secondary_answers_it_and_also_when_it_is_given_up(
-        self,
+        self, strategy: str
     ) -> None:
-        own = step(plan(SHARED), "primary-own-half")
+        own = step(plan(SHARED, strategy), "primary-own-half")
         assert own.order == Order("a", Command.HA_SCOPES, {"scopes": ["a"]})
         assert own.only_if == (serves_for("a", "a", "b"), serves_for("b", "b"))
         assert own.after == (serves_for("a", "a"),)
