@@ -91,7 +91,7 @@ def _last_word(facts: Facts, server: Observation) -> Logged | None:
     for event in reversed(facts.history.logged_by(server.server, _MOVES | _SAYS.keys())):
         if event.kind in _SAYS:
             return event
-        if event.kind not in _MOVES or " to TERMINATED " not in event.text:
+        if event.enters != HaState.TERMINATED:
             return None
     return None
 

@@ -102,13 +102,9 @@ def sharing(facts: Facts) -> tuple[Observation, ...]:
     """Return each server in load-balancing that answers its partner's clients beside its own while that one does so, too."""
     if facts.states != (HaState.LOAD_BALANCING, HaState.LOAD_BALANCING):
         return ()
+    twice = facts.snapshot.served_twice
     return tuple(
-        seen
-        for seen, partner in facts.snapshot.both_ways()
-        if seen.serves
-        and partner.serves
-        and {seen.server, partner.server} <= {*seen.scopes}
-        and partner.server in partner.scopes
+        seen for seen, partner in facts.snapshot.both_ways() if partner.server in twice and seen.server in seen.scopes
     )
 
 

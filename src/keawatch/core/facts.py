@@ -65,6 +65,11 @@ class Facts:
         return HaState.LOAD_BALANCING if self.mode is Mode.LOAD_BALANCING else HaState.HOT_STANDBY
 
     @property
+    def all_scopes(self) -> list[str]:
+        """Return every scope there is: those of the servers that answer clients when all is well."""
+        return [self.a.server] if self.mode is Mode.HOT_STANDBY else [self.a.server, self.b.server]
+
+    @property
     def nobody_serves(self) -> bool:
         """Return whether no server that answers us is known to answer clients; one without the HA hook answers all of them."""
         return not any(o.serves or _alone(o) for o in (self.a, self.b))

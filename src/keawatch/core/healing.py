@@ -7,6 +7,7 @@ docs/architecture.md says what was seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keawatch.core.codes import Diagnosis
@@ -146,7 +147,7 @@ def _is_kept_quiet(facts: Facts) -> bool:
     since the catch-up; Kea's lease update then overwrites that at the partner, too (seen on 2.6.3: 43 of 119). At a gate it
     hears its partner before it serves.
     """
-    return facts.mode is Mode.LOAD_BALANCING and not _through_gate(facts)
+    return _halves(facts) and not _through_gate(facts)
 
 
 def _can_not_be_quiet(facts: Facts) -> str | None:
@@ -223,30 +224,32 @@ def _for_both(
         Step(
             key=key,
             title=f"let {a} answer {b}'s half of the clients, too",
-            order=Order(a, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+            order=Order(a, Command.HA_SCOPES, {"scopes": facts.all_scopes}),
             only_if=only_if,
             before=before,
-            after=(serves_for(a, *_all_scopes(facts)),),
+            after=(serves_for(a, *facts.all_scopes),),
             required=False,
         ),
     )
 
 
-def _own_half(facts: Facts) -> tuple[Step, ...]:
+def _leave_half(facts: Facts) -> tuple[Step, ...]:
     """Return the step by which the primary leaves its partner's clients to it again; it goes last, so that no client waits."""
     a, b = facts.a.server, facts.b.server
     if not _halves(facts):
         return ()
-    return (
-        Step(
-            key="primary-own-half",
-            title=f"let {a} answer its own half only, since {b} answers the other",
-            order=Order(a, Command.HA_SCOPES, {"scopes": [a]}),
-            only_if=(serves_for(a, *_all_scopes(facts)), serves_for(b, b)),
-            after=(serves_for(a, a),),
-            rescue=True,
-            rest=True,
-        ),
+    still = (serves_for(a, *facts.all_scopes), serves_for(b, b))
+    return (replace(own_half(a, b), key="primary-own-half", only_if=still, rescue=True),)
+
+
+def own_half(server: str, partner: str) -> Step:
+    """Return the step by which *server* answers its own half of the clients only, without what must hold for that."""
+    return Step(
+        key=f"own-half-{server}",
+        title=f"let {server} answer its own half of the clients only, since {partner} answers the other",
+        order=Order(server, Command.HA_SCOPES, {"scopes": [server]}),
+        after=(serves_for(server, server),),
+        rest=True,
     )
 
 
@@ -466,7 +469,7 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             # remembers its partner as long gone is partner-down at once, with empty scopes until its next heartbeat.
             then=(
                 Order(a.server, Command.HA_MAINTENANCE_START),
-                Order(a.server, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+                Order(a.server, Command.HA_SCOPES, {"scopes": facts.all_scopes}),
             ),
             only_if=(state(a.server, HaState.TERMINATED),),
             before=alone,
@@ -499,19 +502,13 @@ def scopes_step(facts: Facts, key: str) -> Step:
     return Step(
         key=key,
         title=f"give {a} its scopes at once instead of at the next heartbeat",
-        order=Order(a, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+        order=Order(a, Command.HA_SCOPES, {"scopes": facts.all_scopes}),
         only_if=(state(a, HaState.PARTNER_DOWN, HaState.TERMINATED), serves_not(a)),
         after=(serves(a),),
         deadline=2.0,
         required=False,
         rescue=True,
     )
-
-
-def _all_scopes(facts: Facts) -> list[str]:
-    """Return every scope there is: those of the servers that answer clients when all is well."""
-    a, b = facts.a.server, facts.b.server
-    return [a] if facts.mode is Mode.HOT_STANDBY else [a, b]
 
 
 def _come_back(facts: Facts) -> tuple[Step, ...]:
@@ -561,7 +558,7 @@ def _together(facts: Facts) -> tuple[Step, ...]:
             closely=_halves(facts),
             rest=not _halves(facts),
         ),
-        *_own_half(facts),
+        *_leave_half(facts),
     )
 
 

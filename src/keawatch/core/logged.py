@@ -195,6 +195,14 @@ class Logged:
     lifetime: int | None = None
     """Valid lifetime of the lease in seconds: told by the receiver only (``valid-lft``), for which time Kea counts the client."""
 
+    @property
+    def enters(self) -> str | None:
+        """Return the state that a line of HA_STATE_TRANSITION tells of; Kea writes states in capitals there."""
+        if self.kind is not LogKind.HA_STATE_TRANSITION:
+            return None
+        word, _, more = self.text.rpartition(" to ")[2].partition(" ")
+        return word.lower() if more else None
+
 
 @dataclass(frozen=True, slots=True)
 class LogSource:

@@ -216,7 +216,7 @@ class _Book:
 
     def take(self, event: Logged, sender: str | None) -> None:
         """Enter what a line says; *sender* is the server whose update it was."""
-        if event.kind in _FORGETS or (event.kind is LogKind.HA_STATE_TRANSITION and _enters(event.text)):
+        if event.kind in _FORGETS or event.enters in FORGETS_IN:
             self.forget(event.server, event.at)
         elif event.kind in _UPDATES and event.client is not None and sender is not None and not event.foreign:
             self._conflict(event, sender)
@@ -332,12 +332,6 @@ _UPDATES = CONFLICTS - {LogKind.LEASE_CMDS_ADD4_CONFLICT, LogKind.LEASE_CMDS_ADD
 
 FORGETS_IN = frozenset({"waiting", "syncing", "ready", "partner-down", "terminated"})
 """States on whose entry Kea forgets its rejected clients (ha_service.cc, clearRejectedLeaseUpdates)."""
-
-
-def _enters(text: str) -> bool:
-    """Return whether a line of HA_STATE_TRANSITION tells of a state in which Kea forgets; Kea writes states in capitals there."""
-    after = text.rpartition(" to ")[2].lower()
-    return any(after.startswith(f"{state} ") for state in FORGETS_IN)
 
 
 @dataclass(frozen=True, slots=True)

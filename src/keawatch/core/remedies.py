@@ -13,7 +13,7 @@ from dataclasses import replace
 from keawatch.core.codes import Code, Diagnosis
 from keawatch.core.diagnosis import left_disabled, sharing
 from keawatch.core.facts import Facts
-from keawatch.core.healing import heal
+from keawatch.core.healing import heal, own_half
 from keawatch.core.lease_remedies import open_gate, reconcile, upkeep
 from keawatch.core.model import HaState, Observation
 from keawatch.core.plan import (
@@ -24,7 +24,6 @@ from keawatch.core.plan import (
     Plan,
     Step,
     serves,
-    serves_for,
     state,
 )
 from keawatch.core.prevention import prevent
@@ -144,23 +143,16 @@ def _leave_halves(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
         code=diagnosis.code,
         strategy="halves",
         summary=f"{' and '.join(seen.server for seen in shared)} is told to answer its own half of the clients only.",
-        steps=tuple(_own_half(seen.server, facts.snapshot.partner_of(seen.server).server) for seen in shared),
+        steps=tuple(_left_half(seen.server, facts.snapshot.partner_of(seen.server).server) for seen in shared),
         announced_pause=0.0,
     )
     return (plan,)
 
 
-def _own_half(server: str, partner: str) -> Step:
-    both = (state(server, HaState.LOAD_BALANCING), state(partner, HaState.LOAD_BALANCING))
-    return Step(
-        key=f"own-half-{server}",
-        title=f"let {server} answer its own half of the clients only, since {partner} answers the other",
-        order=Order(server, Command.HA_SCOPES, {"scopes": [server]}),
-        # Whose clients are left must have a server that answers them.
-        before=(*both, serves(partner)),
-        after=(serves_for(server, server),),
-        rest=True,
-    )
+def _left_half(server: str, partner: str) -> Step:
+    # Whose clients are left must have a server that answers them.
+    still = (state(server, HaState.LOAD_BALANCING), state(partner, HaState.LOAD_BALANCING), serves(partner))
+    return replace(own_half(server, partner), before=still)
 
 
 Remedy = Callable[[Diagnosis, Facts], tuple[Proposal, ...]]

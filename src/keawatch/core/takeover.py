@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from keawatch.core.codes import Diagnosis
 from keawatch.core.facts import Facts
-from keawatch.core.model import HaState, Mode, Role
+from keawatch.core.model import HaState, Role
 from keawatch.core.plan import (
     Command,
     Condition,
@@ -206,7 +206,7 @@ def _alone(left: Left, off: Condition, facts: Facts) -> tuple[Step, ...]:
         Step(
             key="survivor-scopes",
             title=f"give {alive} its scopes at once instead of at the next heartbeat",
-            order=Order(alive, Command.HA_SCOPES, {"scopes": _all_scopes(facts)}),
+            order=Order(alive, Command.HA_SCOPES, {"scopes": facts.all_scopes}),
             only_if=(down, serves_not(alive)),
             after=(serves(alive),),
             deadline=2.0,
@@ -222,9 +222,3 @@ def _alone(left: Left, off: Condition, facts: Facts) -> tuple[Step, ...]:
             rest=True,
         ),
     )
-
-
-def _all_scopes(facts: Facts) -> list[str]:
-    """Return every scope there is: those of the servers that answer clients when all is well."""
-    a, b = facts.a.server, facts.b.server
-    return [a] if facts.mode is Mode.HOT_STANDBY else [a, b]

@@ -434,10 +434,8 @@ class Performer:
 
     async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have the work of *step* done, for as long as what must hold before it holds."""
-        if self.leases is None and not step.required:
-            return KeawatchError(f"there is nobody here to {step.work}")
         if self.leases is None:
-            raise _GivenUp(f"there is nobody here to {step.work}")
+            return KeawatchError(f"there is nobody here to {step.work}")
         try:
             self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
         except JournalError as error:
