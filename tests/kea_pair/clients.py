@@ -109,6 +109,8 @@ class Clients:
         self._rate = 0
         self._begun = 0.0
         self._counted = (0, 0)
+        self._asked: int | None = None
+        """How many questions had been sent when it was interrupted, if no exchange was under way then."""
         self._bound: float = LONGEST_SECONDS
 
     def start(self, rate: int, seconds: int | None = None, clients: int = 100, extra: Sequence[str] = ()) -> None:
@@ -117,7 +119,7 @@ class Clients:
         """
         if self._process:
             raise LabError("clients run already")
-        self._rate = rate
+        self._rate, self._asked = rate, None
         self._bound = min(seconds or LONGEST_SECONDS, LONGEST_SECONDS)
         # -x t adds the moment of every successful exchange to the report.
         options = ["-r", rate, "-R", clients, "-p", self._bound, "-W", round(GRACE_SECONDS * 1e6), "-x", "t", *extra]
@@ -134,7 +136,7 @@ class Clients:
         """
         process = self._running()
         if process.poll() is None:
-            _interrupt(process, self._rate, self._service, self._counted)
+            self._asked = _interrupt(process, self._rate, self._service, self._counted)
             self._bound = min(self._bound, time.monotonic() - self._begun)
         return self.wait()
 
@@ -168,10 +170,14 @@ class Clients:
         offers = _section(report, f"Statistics for: {OFFERS[self._service]}")
         acks = _section(report, f"Statistics for: {ACKS[self._service]}")
         moments = _section(report, f"Timestamps for packets: {ACKS[self._service]}")
+        sent, offered = _number(offers, "sent packets"), _number(offers, "received packets")
+        requested = _number(acks, "sent packets")
+        # Stopped just before it sent, it sends once more when it goes on, and reads no answer to that: nobody asked by then.
+        late = 0 if self._asked is None else min(sent + requested - self._asked, sent - offered)
         return Exchanges(
-            sent=_number(offers, "sent packets"),
-            offered=_number(offers, "received packets"),
-            requested=_number(acks, "sent packets"),
+            sent=sent - max(late, 0),
+            offered=offered,
+            requested=requested,
             acks=tuple(sorted(_seconds(moment) for moment in re.findall(r"/ ([\d.]+)$", moments, re.MULTILINE))),
             orphans=_number(offers, "orphans") + _number(acks, "orphans"),
             rate=self._rate,
@@ -235,9 +241,11 @@ def _datagrams(table: str, service: int) -> tuple[int, int]:
     return int(found["sent"]), int(found["read"])
 
 
-def _interrupt(process: subprocess.Popen[str], rate: int, service: int, begun: tuple[int, int]) -> None:
+def _interrupt(process: subprocess.Popen[str], rate: int, service: int, begun: tuple[int, int]) -> int | None:
     """
     Interrupt perfdhcp between two exchanges, if there is such a moment: one that it is interrupted in would count as lost.
+
+    Return how many questions it had sent by then, if each of them had been answered.
 
     That no exchange is under way is proven, not guessed by a time: what is looked at may wait for its turn on a busy machine,
     and so may the one who looks. So all that was read must have been worked on (the main loop has been round since), and it
@@ -245,6 +253,7 @@ def _interrupt(process: subprocess.Popen[str], rate: int, service: int, begun: t
     """
     exact = time.monotonic() + 10 / rate + 0.5
     rough = exact + 3 / rate + GAP_SECONDS
+    asked = None
     last = _since(process, service, begun)
     while process.poll() is None and (now := time.monotonic()) < rough:
         seen = _since(process, service, begun)
@@ -254,12 +263,14 @@ def _interrupt(process: subprocess.Popen[str], rate: int, service: int, begun: t
             process.send_signal(signal.SIGSTOP)
             frozen = _since(process, service, begun)
             if (frozen.sent, frozen.read) == (seen.sent, seen.read):
+                asked = seen.sent if seen.settled else None
                 break
             process.send_signal(signal.SIGCONT)
         last = seen
         time.sleep(0.0005)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
+    return asked
 
 
 def _since(process: subprocess.Popen[str], service: int, begun: tuple[int, int]) -> _Counters:
