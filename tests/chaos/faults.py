@@ -5,6 +5,7 @@ Needs root. About seventy minutes, two laboratories at a time; a fault that fail
 
     python -m tests.chaos.faults
     python -m tests.chaos.faults --keep --only clock --minutes 10
+    python -m tests.chaos.faults --keep --again --only '^cut 2.6' --times 3   anew, three times, where one play's moment decides
     python -m tests.chaos.faults --keep --minutes 0                     only writes the document anew
 """
 
@@ -26,7 +27,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from keawatch import __version__
-from tests.chaos.play import Json, Played, play
+from tests.chaos.play import Played, play
 from tests.chaos.scenes import SCENES, Scene
 from tests.chaos.stage import Column
 from tests.chaos.telling import document
@@ -58,29 +59,31 @@ class Case:
 class Theatre:
     """What was played so far, and the laboratories that are open."""
 
-    about: Json
-    results: dict[tuple[str, str, bool], Played] = field(default_factory=dict)
+    version: str
+    results: dict[tuple[str, str, bool], list[Played]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    outdated: set[tuple[str, str, bool]] = field(default_factory=set)
+    """Of what was played before, that which goes as soon as it has been played again."""
     labs: list[Lab] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> None:
         """Take what was played before."""
         kept = json.loads((DOCS / "faults.json").read_text(encoding="utf-8"))
-        played = [Played(**one) for one in kept["plays"]]
-        self.results = {(one.fault, one.column, one.watched): one for one in played}
+        self.results = {}
+        for one in (Played(**one) for one in kept["plays"]):
+            self.results.setdefault((one.fault, one.column, one.watched), []).append(one)
         self.errors = dict(kept["errors"])
 
     def write(self) -> None:
         """Write both documents."""
         order = [case.key for case in cases("")]
         kept = {
-            "about": self.about,
-            "plays": [asdict(self.results[key]) for key in order if key in self.results],
+            "plays": [asdict(played) for key in order for played in self.results.get(key, ())],
             "errors": self.errors,
         }
         (DOCS / "faults.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-        (DOCS / "faults.md").write_text(document(self.results, self.about, self.errors), encoding="utf-8")
+        (DOCS / "faults.md").write_text(document(self.results, self.errors), encoding="utf-8")
 
     def run(self, case: Case) -> None:
         """Play a case and keep what came of it."""
@@ -96,10 +99,17 @@ class Theatre:
             return
         with self.lock, alone_with_results():
             self.read()
-            self.results[case.key] = replace(result, by=self.about["keawatch"])
+            if case.key in self.outdated:
+                self.outdated.remove(case.key)
+                del self.results[case.key]
+            self.results.setdefault(case.key, []).append(replace(result, by=self.version, on=time.strftime("%Y-%m-%d")))
             self.errors.pop(str(case), None)
             self.write()
         print(f"{time.strftime('%H:%M:%S')} {case}: {told(result)}; {time.monotonic() - begun:.0f} s", flush=True)
+
+    def played(self, case: Case) -> int:
+        """Return how often a case was played that is not to be played anew."""
+        return 0 if case.key in self.outdated else len(self.results.get(case.key, ()))
 
     def close(self) -> None:
         """End every play at once."""
@@ -176,13 +186,16 @@ def run_all(theatre: Theatre, todo: list[Case], until: float, at_once: int) -> N
 
 
 def version() -> str:
-    """Return keawatch's version, with the commit where there is one."""
-    command = ["git", "-C", str(DOCS.parent), "describe", "--always", "--dirty"]
+    """Return keawatch's version, with the last commit that changed it where there is one."""
+    git = ["git", "-C", str(DOCS.parent)]
     try:
-        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            [*git, "log", "-1", "--format=%h", "--", "src"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "src"], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    return f"{__version__} ({commit})"
+    return f"{__version__} ({commit}{'-dirty' if changed else ''})" if commit else __version__
 
 
 def main() -> None:
@@ -194,14 +207,18 @@ def main() -> None:
     parser.add_argument(
         "--again", action="store_true", help="play also what was played already, with --keep and --only"
     )
+    parser.add_argument("--times", type=int, default=1, help="how many plays of each")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="how many plays at the same time")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    theatre = Theatre({"date": time.strftime("%Y-%m-%d"), "keawatch": version()})
+    theatre = Theatre(version())
     if not chosen.keep:
         theatre.write()
     theatre.read()
-    todo = [case for case in cases(chosen.only) if chosen.again or case.key not in theatre.results]
+    chosen_cases = cases(chosen.only)
+    if chosen.again:
+        theatre.outdated = {case.key for case in chosen_cases} & set(theatre.results)
+    todo = [case for n in range(chosen.times) for case in chosen_cases if n >= theatre.played(case)]
     run_all(theatre, todo, time.monotonic() + 60 * chosen.minutes, chosen.at_once)
     with alone_with_results():
         theatre.read()

@@ -6,7 +6,7 @@ import datetime as dt
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tests.chaos.eye import Eye
@@ -19,8 +19,6 @@ from tests.kea_pair.lab import Lab, LabError, Node
 HOLDS = 5.0
 """Seconds for which a pair must have been redundant to be called so: two heartbeats and more."""
 LIMIT = 90.0
-QUIET = 16.0
-"""Seconds without any change, longer than max-response-delay, after which nothing more is expected."""
 MENDED = 25.0
 """Most seconds until keawatch has made the leases alike."""
 
@@ -67,8 +65,19 @@ class Played:
     """keawatch's diagnosis at the end, in words."""
     by: str = ""
     """Which keawatch it was."""
+    on: str = ""
+    """The day of the play."""
+    gaps: list[list[float]] | None = None
+    """When and how long clients asked and got no lease; None of plays from before this was kept."""
+    asked_until: float | None = None
+    """When the clients were told to ask no more."""
     plans: list[Json] = field(default_factory=list)
     seen: list[Json] = field(default_factory=list)
+
+    @property
+    def acted(self) -> float:
+        """Return for how long the fault was there; 0 of plays of which that was not kept."""
+        return 0.0 if self.asked_until is None else self.asked_until - self.looked_for
 
     @property
     def apart(self) -> int | None:
@@ -87,11 +96,15 @@ def play(lab: Lab, scene: Scene, column: Column, *, watched: bool) -> Played:
         begun = time.monotonic()
         scene.act(stage)
         ended = time.monotonic()
-        seconds = _settle(stage, ended)
+        seconds = _settle(stage, ended, scene.quiet)
         looked_for = time.monotonic() - ended
         stage.end()
         _let_finish(stage)
-        played = _judge(stage, scene, column, begun, seconds, looked_for)
+        played = replace(
+            _judge(stage, scene, column, begun, seconds, looked_for),
+            gaps=[[round(at - begun, 2), round(length, 2)] for at, length in silences(stage.exchanges)],
+            asked_until=round(max(seen.begun + seen.seconds for seen in stage.exchanges) - begun, 2),
+        )
         watch.stop()
     return played
 
@@ -104,18 +117,18 @@ def _raise_curtain(stage: Stage, scene: Scene) -> None:
     stage.pair.start()
     stage.pair.wait_normal(40)
     stage.watch.start(crash=scene.crash if stage.watched else None)
-    stage.watch.wait_for("CONFLICTS_SUBNET" if "standby_subnets" in scene.spec else "OK", 30)
+    stage.watch.wait_for("CONFLICTS_SUBNET" if "standby_subnets" in scene.spec else "OK", scene.whole_within)
     stage.begin()
     time.sleep(1.0)
 
 
-def _settle(stage: Stage, ended: float) -> float | None:
+def _settle(stage: Stage, ended: float, quiet: float) -> float | None:
     """Wait until the pair is redundant for good or nothing more is to be expected; return after how many seconds it was."""
     while (now := time.monotonic()) < ended + LIMIT:
         since = stage.eye.redundant_since
         if since is not None and now - max(since, ended) > HOLDS:
             return max(since - ended, 0.0)
-        if since is None and now - max(stage.eye.quiet_since, ended) > QUIET and not under_way(stage):
+        if since is None and now - max(stage.eye.quiet_since, ended) > quiet and not under_way(stage):
             return None
         time.sleep(0.2)
     return None

@@ -43,6 +43,10 @@ from tests.kea_pair.watching import Keawatch, Wish
 TAKEN_OVER = 30.0
 """Most seconds for a partner to be given up: max-response-delay, and heartbeats until it is noticed."""
 PRIMARY_LATE_WITH = 1000
+QUIET = 16.0
+"""Seconds without any change, longer than max-response-delay, after which nothing more is expected."""
+SYNC_TIMER = 60.0
+"""Seconds for which a sync of Kea 2.2 leaves a newer partner switched off."""
 
 
 def _nothing(lab: Lab, pair: Pair) -> AbstractContextManager[None]:
@@ -65,6 +69,9 @@ class Scene:
     around: Callable[[Lab, Pair], AbstractContextManager[None]] = _nothing
     """What is there from before the servers start, and is taken away at the end."""
     watch: Callable[[Lab, Pair, Wish], Keawatch] = Keawatch
+    whole_within: float = 30.0
+    """Most seconds until a pair that has just started is healthy."""
+    quiet: float = QUIET
 
 
 def _killed(node: Node, stage: Stage) -> None:
@@ -531,7 +538,14 @@ SCENES = (
         watch=Encrypted,
     ),
     Scene("wrong-name", "The standby is started with the primary's name, then set right", wrong_name),
-    Scene("mixed", "Two versions side by side: the standby is killed and started again", standby_killed, MIXED),
+    Scene(
+        "mixed",
+        "Two versions side by side: the standby is killed and started again",
+        standby_killed,
+        MIXED,
+        whole_within=SYNC_TIMER + 30,
+        quiet=SYNC_TIMER + 10,
+    ),
     Scene(
         "two",
         "The pair terminates, and two keawatches that do not know each other watch it",

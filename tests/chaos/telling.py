@@ -2,6 +2,7 @@
 Makes docs/faults.md of what came of the faults.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
@@ -13,8 +14,8 @@ from tests.chaos.scenes import SCENES, Scene
 from tests.chaos.stage import CLIENTS, HEARTBEAT, MAX_RESPONSE, RATE, Column
 from tests.chaos.verdict import name, wrong
 
-Results = Mapping[tuple[str, str, bool], Played]
-"""By fault, column, and whether keawatch acted."""
+Results = Mapping[tuple[str, str, bool], Sequence[Played]]
+"""By fault, column, and whether keawatch acted; mostly one play."""
 
 WIDTH = 120
 UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
@@ -24,9 +25,10 @@ HEAD = (
 )
 
 OPENING = f"""
-Measured on {{date}} with Kea {{kea}} and keawatch {{keawatch}}, DHCPv4 where nothing else is said, by `make faults`. Each fault was
+Measured with Kea {{kea}} and keawatch {{version}}, DHCPv4 where nothing else is said, by `make faults`. Each fault was
 played twice on a fresh pair of real servers in network namespaces: once with keawatch in `observe`, which changes nothing, so
-that Kea is alone, and once with `auto`. The raw results, each with the commit that was played, are in [faults.json](faults.json).
+that Kea is alone, and once with `auto`. The raw results, each with the day and the commit that was played, are in
+[faults.json](faults.json); {{days}}.
 What was not played says so. (b57782f and dc425ba were states of work on the way to b797687, and are not kept.)
 What each guard and condition is missed by when it is taken out stands in [mutants.md](mutants.md).
 
@@ -34,74 +36,105 @@ What each guard and condition is missed by when it is taken out stands in [mutan
 {MAX_RESPONSE:g} s (8 s where the link is cut). keawatch: interval 1 s, confirm_for 2 s, grace 4 s, cooldown 5 s, the rest as
 delivered. These are shorter than the defaults, so what lasts a heartbeat here lasts 10 s there. Each figure is of a single
 play, a few at a time on two cores that did other work as well; a pause that depends on when a heartbeat falls differs by up to a
-heartbeat from one play to the next.
+heartbeat from one play to the next. Where a row would be decided by that, the fault was played several times with either, which is said
+below its table; the row is of the middle play by exchanges lost.
 
 **Redundant after**: seconds from when the cause was gone until both servers were at work with DHCP on, and stayed so; seen at
 the servers five times a second, not asked of keawatch. **Exchanges lost**: begun by perfdhcp and not ended in an ACK, and in brackets how long no ACK came, from 1 s
 before the fault to the end. **Leases lost**: clients whose last ACK, read off the wire, is on neither server at the end; in brackets, how many of them because
-a server has their address for another client.
+a server has their address for another client, and of how many addresses keawatch told who keeps them.
 **Leases that differ**: addresses at which the two databases are not alike at the end, counted by a judge that is not keawatch.
-**Wrong actions**: a plan in which clients waited over 1 s longer than it announced, a worse end than with Kea alone, or an `OK`
-that was not so. Leases that two clients had and of which keawatch tells who keeps them are not counted there.
+**Wrong actions**: a plan in which clients waited over 1 s longer than it announced, and than the clients of Kea alone did in the
+same seconds while the fault was there; a worse end than with Kea alone; or an `OK` that was not so. Of two clients that were given
+one address only one can keep it; those are counted there if keawatch told nothing of more of them than had one with Kea alone. Of several plays the worst counts, but for exchanges the middle one. Where in
+the end nobody is served with either, both are counted up to the same moment.
 
-{{watched}} plays with keawatch, {{faulty}} of them with something in the column of wrong actions:
+{{watched}} plays with keawatch in {{rows}} rows, {{faulty}} of the rows with something in the column of wrong actions{{mark}}
 """
 
 
-def document(results: Results, about: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+def document(results: Results, errors: Mapping[str, str]) -> str:
     """Return the whole document."""
-    parts = [_opening(results, about)]
+    parts = [_opening(results)]
     parts += [_section(scene, results, errors) for scene in SCENES]
     return "\n".join(parts)
 
 
-def _opening(results: Results, about: Mapping[str, Any]) -> str:
-    watched = [played for (_, _, acts), played in results.items() if acts]
-    faulty = [said for played in watched if (said := wrong(_alone(results, played), played))]
-    versions = ", ".join(sorted({version for played in results.values() for version in played.versions}))
+def _opening(results: Results) -> str:
+    every = [played for plays in results.values() for played in plays]
+    complaints = [_complaint(results, *key[:2]) for key, plays in results.items() if key[2] and plays]
+    faulty = len(complaints) - complaints.count("")
     figures = {
-        "date": about["date"],
-        "kea": versions,
-        "keawatch": _builds(results),
-        "watched": len(watched),
-        "faulty": len(faulty),
+        # A server that is down at the end can't say its version in full.
+        "kea": ", ".join(sorted({version for one in every for version in one.versions if version.count(".") == 2})),
+        "version": __version__,
+        "days": _days(every),
+        "watched": sum(played.watched for played in every),
+        "rows": len(complaints),
+        "faulty": faulty or "none",
+        "mark": ":" if faulty else ".",
     }
     paragraphs = [fill(part, WIDTH, **UNBROKEN) for part in OPENING.format(**figures).strip().split("\n\n")]
-    return (
-        "# Faults\n\n" + "\n\n".join(paragraphs) + "\n\n" + "".join(_complaint(results, played) for played in watched)
-    )
+    return "\n\n".join(["# Faults", *paragraphs, *(["".join(complaints).rstrip("\n")] if faulty else ())]) + "\n"
 
 
-def _builds(results: Results) -> str:
-    """Return the commits of keawatch that were played, in the order of the plays."""
-    commits = dict.fromkeys(
-        played.by.removesuffix("-dirty)").rstrip(")").partition("(")[2] for played in results.values()
-    )
-    return f"{__version__} (commits {', '.join(commits)})"
+def _days(every: Sequence[Played]) -> str:
+    """Return on which days how many plays were made of which commits."""
+    told = []
+    for day in sorted({played.on for played in every}):
+        commits = Counter(_commit(played) for played in every if played.on == day)
+        told.append(f"on {day} {', '.join(f'{times} of {commit}' for commit, times in commits.items())}")
+    return f"{len(every)} plays, {'; '.join(told)}"
 
 
-def _complaint(results: Results, played: Played) -> str:
-    said = wrong(_alone(results, played), played)
+def _commit(played: Played) -> str:
+    return played.by.removesuffix("-dirty)").rstrip(")").partition("(")[2]
+
+
+def _complaint(results: Results, fault: str, column: str) -> str:
+    said = wrong(*(results.get((fault, column, acts), ()) for acts in (False, True)))
     if not said:
         return ""
-    title = next(scene.title for scene in SCENES if scene.key == played.fault)
-    text = f"- {title} (Kea {played.column}): {'; '.join(said)}."
+    title = next(scene.title for scene in SCENES if scene.key == fault)
+    text = f"- {title} (Kea {column}): {'; '.join(said)}."
     return fill(text, WIDTH, subsequent_indent="  ", **UNBROKEN) + "\n"
-
-
-def _alone(results: Results, played: Played) -> Played | None:
-    return results.get((played.fault, played.column, False))
 
 
 def _section(scene: Scene, results: Results, errors: Mapping[str, str]) -> str:
     rows = [_row(scene, column, results, errors) for column in scene.columns]
     says = fill(SAYS[scene.key], WIDTH, **UNBROKEN)
     rule = "|" + "---|" * HEAD.count(" | ") + "---|"
-    return "\n".join([f"## {scene.title}", "", says, "", HEAD, rule, *rows, ""])
+    often = [fill(text, WIDTH, **UNBROKEN) for column in scene.columns if (text := _often(scene, column, results))]
+    return "\n".join([f"## {scene.title}", "", says, "", HEAD, rule, *rows, "", *(f"{text}\n" for text in often)])
+
+
+def _often(scene: Scene, column: Column, results: Results) -> str:
+    """Return what came of a row that was played several times."""
+    alone, watched = (results.get((scene.key, str(column), acts), ()) for acts in (False, True))
+    if max(len(alone), len(watched)) < 2:
+        return ""
+    return (
+        f"Kea {column} was played {len(alone)} times alone and {len(watched)} times with keawatch: "
+        f"{_each(alone, 'exchanges')} exchanges lost alone, {_each(watched, 'exchanges')} with keawatch; "
+        f"{_each(alone, 'lost')} leases lost alone, {_each(watched, 'lost')} with keawatch."
+    )
+
+
+def _each(plays: Sequence[Played], what: str) -> str:
+    figures = [str(played.exchanges["lost"] if what == "exchanges" else played.lost) for played in plays]
+    return f"{', '.join(figures[:-1])} and {figures[-1]}" if figures[1:] else "".join(figures)
+
+
+def _shown(plays: Sequence[Played]) -> Played | None:
+    """Return the play that the table shows: the middle one by exchanges lost."""
+    if not plays:
+        return None
+    return sorted(plays, key=lambda played: int(played.exchanges["lost"]))[(len(plays) - 1) // 2]
 
 
 def _row(scene: Scene, column: Column, results: Results, errors: Mapping[str, str]) -> str:
-    alone, watched = (results.get((scene.key, str(column), acts)) for acts in (False, True))
+    every = [results.get((scene.key, str(column), acts), ()) for acts in (False, True)]
+    alone, watched = (_shown(plays) for plays in every)
     if alone is None and watched is None:
         return f"| {column} | {_missing(scene, column, errors)} | | | | | | | | |"
     cells = [
@@ -111,9 +144,9 @@ def _row(scene: Scene, column: Column, results: Results, errors: Mapping[str, st
         _end(watched),
         _two(alone, watched, _after),
         _two(alone, watched, _exchanges),
-        _two(alone, watched, lambda played: f"{played.lost} ({played.taken})" if played.taken else str(played.lost)),
+        _two(alone, watched, _lost),
         _two(alone, watched, lambda played: "?" if played.apart is None else str(played.apart)),
-        ("; ".join(wrong(alone, watched)) or "none") if watched else "not measured",
+        ("; ".join(wrong(*every)) or "none") if watched else "not measured",
         _plans(watched),
     ]
     return f"| {' | '.join(cells)} |"
@@ -147,6 +180,13 @@ def _after(played: Played) -> str:
 def _exchanges(played: Played) -> str:
     seen = played.exchanges
     return f"{seen['lost']} of {seen['sent']} ({seen['seconds_without_service']:.1f} s)"
+
+
+def _lost(played: Played) -> str:
+    if not played.taken:
+        return str(played.lost)
+    told = f"; {min(played.told_twice, played.taken)} told" if played.watched else ""
+    return f"{played.lost} ({played.taken}{told})"
 
 
 def _two(alone: Played | None, watched: Played | None, tell: Any) -> str:
