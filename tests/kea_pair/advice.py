@@ -20,7 +20,7 @@ from string import Formatter
 from keawatch.lint import run
 from keawatch.lint.dialect import parse
 from keawatch.lint.host import read_ip
-from keawatch.lint.model import Version, version_of
+from keawatch.lint.model import version_of
 from tests.kea_pair.advice_trials import TRIALS, UNPROVEN, Trial
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Lab, LabError, Pair, side_by_side
@@ -55,12 +55,11 @@ def play(lab: Lab, case: Case) -> Played:
     """Play a rule's situation with one of its two configurations, having seen that the rule tells them apart."""
     trial = BY_RULE[case.rule]
     trial.prepare(lab)
-    pair = lab.pair(trial.spec)
-    kea = kea_version(pair.primary.place.root)
+    pair = lab.pair(trial.advised_spec or trial.spec if case.advised else trial.spec)
     configure(pair, trial, advised=case.advised)
-    if (case.rule in found(lab, pair, version_of(kea))) == case.advised:
+    if (case.rule in found(lab, pair)) == case.advised:
         raise LabError(f"the rule {'finds' if case.advised else 'does not find'} the configuration")
-    return Played(trial.play(lab, pair), kea)
+    return Played(trial.play(lab, pair), kea_version(pair.primary.place.root))
 
 
 def configure(pair: Pair, trial: Trial, *, advised: bool) -> None:
@@ -72,12 +71,12 @@ def configure(pair: Pair, trial: Trial, *, advised: bool) -> None:
         node.config_path.write_text(json.dumps(config, indent=2))
 
 
-def found(lab: Lab, pair: Pair, version: Version | None) -> set[str]:
+def found(lab: Lab, pair: Pair) -> set[str]:
     """Return the rules that find something in a pair's configurations, on their own hosts."""
     subjects = []
     for node in pair.nodes:
         addresses = read_ip(lab.run_in(node.name, ["ip", "-4", "-o", "address", "show"]))
-        told = run.Told(node.name, version, addresses)
+        told = run.Told(node.name, version_of(kea_version(node.place.root)), addresses)
         subjects.append(run.subject_of(parse(node.config_path.read_text(), f"{node.name}.conf"), None, told))
     return {finding.rule for finding in run.lint(subjects)}
 

@@ -4,6 +4,7 @@ What is played to see whether a rule's advice keeps its promise: on a pair that 
 A play returns its figures; which configuration it is played with is not its affair.
 """
 
+import copy
 import re
 import sys
 import time
@@ -15,10 +16,11 @@ from itertools import pairwise
 
 from tests.chaos.given import read
 from tests.kea_pair.config import Json
-from tests.kea_pair.lab import Exchanges, Lab, LabError, Node, Pair
+from tests.kea_pair.device import Device, Told, ask
+from tests.kea_pair.lab import Exchanges, KeaSilentError, Lab, LabError, Node, Pair
 from tests.kea_pair.net import ipv4
 from tests.kea_pair.storm import begin as begin_storm
-from tests.lint.cases import in_ha
+from tests.lint.cases import dhcp, ha, in_ha
 
 Play = Callable[[Lab, Pair], Json]
 
@@ -101,6 +103,19 @@ def storm(lab: Lab, pair: Pair) -> Json:
     return {"refused": logged(pair.primary, "HA_LEASE_UPDATE_CONFLICT"), "states": told(pair)}
 
 
+def slow_storm(lab: Lab, pair: Pair) -> Json:
+    """Let an update be refused every 0.8 s, 25 times at most; all clients renew when their time has come."""
+    begin(pair)
+    storming = begin_storm(lab, pair, 25, 1.25, 2000, 4, renewing=True)
+    until = time.monotonic() + 60
+    while storming.poll() is None and "terminated" not in pair.states() and time.monotonic() < until:
+        time.sleep(0.2)
+    storming.kill()
+    storming.wait()
+    time.sleep(2.0)
+    return {"refused": logged(pair.primary, "HA_LEASE_UPDATE_CONFLICT"), "states": told(pair)}
+
+
 def direct_clients(lab: Lab, pair: Pair) -> Json:
     """Let ten clients ask that no relay stands before, as perfdhcp's do."""
     begin(pair)
@@ -152,6 +167,11 @@ def crowd(lab: Lab, pair: Pair) -> Json:
 # --- the primary is gone
 
 
+def _fail_over(pair: Pair) -> None:
+    pair.primary.kill()
+    pair.wait_states("down", "partner-down", 30)
+
+
 def primary_dies(clients: int, *, seconds: int = 10) -> Play:
     """Kill the primary of a pair that is well; so many clients go on asking."""
 
@@ -181,8 +201,7 @@ def others_after_failover(lab: Lab, pair: Pair) -> Json:
     pair.clients().run(50, 2, CROWD, FIRST)
     before = pair.primary.leases()
     known = len(pair.standby.leases().keys() & before.keys())
-    pair.primary.kill()
-    pair.wait_states("down", "partner-down", 30)
+    _fail_over(pair)
     return {"leased": len(before), "known": known, **_others(pair, pair.standby, before)}
 
 
@@ -209,13 +228,63 @@ def _others(pair: Pair, serving: Node, before: dict[str, Json]) -> Json:
     return {**answers(asked), "taken": len(taken)}
 
 
+def device_after_failover(say: Callable[[Told], str], before: Device, after: Device | None = None) -> Play:
+    """Let one client ask before and after the primary is killed, afterwards perhaps as another; tell what it was told."""
+
+    def play(lab: Lab, pair: Pair) -> Json:
+        begin(pair)
+        first = ask(lab, [before])[0]
+        _fail_over(pair)
+        second = ask(lab, [after or before])[0]
+        return {"before": say(first) if first else "no answer", "after": say(second) if second else "no answer"}
+
+    return play
+
+
+def releases(lab: Lab, pair: Pair) -> Json:
+    """Let twenty clients ask, each of which gives its address back at once."""
+    begin(pair)
+    answered = ask(lab, [Device(f"02:00:00:00:01:{number:02x}", releases=True) for number in range(20)])
+    time.sleep(3.0)
+    return {
+        "answered": sum(one is not None for one in answered),
+        "failed": logged(pair.primary, "HA_LEASE_UPDATE_FAILED"),
+        "kept": sum(lease["state"] == 0 for lease in pair.standby.leases().values()),
+    }
+
+
+def named_clients_after_failover(lab: Lab, pair: Pair) -> Json:
+    """Let ten clients with names ask before and ten after the primary is killed, and hear what the servers ask for in the DNS."""
+    places = [lab.folder / f"names-{node.name}.txt" for node in pair.nodes]
+    for node, place in zip(pair.nodes, places, strict=True):
+        with place.open("w") as output:
+            lab.popen(node.name, [sys.executable, "-c", _NAMES], output)
+    begin(pair)
+    devices = [Device(f"02:00:00:00:02:{number:02x}", host_name=f"client{number}") for number in range(20)]
+    ask(lab, devices[:10])
+    _fail_over(pair)
+    ask(lab, devices[10:])
+    time.sleep(1.0)
+    before, after = (len(place.read_text().splitlines()) for place in places)
+    return {"before": before, "after": after}
+
+
+def leases_end(lab: Lab, pair: Pair) -> Json:
+    """Lease a hundred addresses, kill the primary after 3 s, and see how many leases have ended once the standby serves."""
+    begin(pair)
+    pair.clients().run(50, 2, CROWD, FIRST)
+    time.sleep(3.0)
+    _fail_over(pair)
+    now, leases = time.time(), pair.standby.leases().values()
+    return {"leased": len(leases), "ended": sum(one["cltt"] + one["valid-lft"] <= now for one in leases)}
+
+
 def same_client_after_failover(lab: Lab, pair: Pair) -> Json:
     """Let one client ask before and after the primary is killed."""
     begin(pair)
     pair.clients().run(1, 2, 1, FIRST)
     before = max(lease["valid-lft"] for lease in pair.standby.leases().values())
-    pair.primary.kill()
-    pair.wait_states("down", "partner-down", 30)
+    _fail_over(pair)
     pair.clients().run(1, 2, 1, FIRST)
     return {"before": before, "after": max(lease["valid-lft"] for lease in pair.standby.leases().values())}
 
@@ -306,7 +375,69 @@ def _moment(line: str) -> datetime:
     return datetime.fromisoformat(match[1])
 
 
+def second_rejoin(lab: Lab, pair: Pair) -> Json:
+    """Let the standby go on out of its first pause, then make it rejoin by ha-reset, and see whether it waits again."""
+    pair.start()
+    pair.wait_states("hot-standby", "ready", 30)
+    first = _held(pair)
+    pair.standby.ask("ha-continue")
+    pair.wait_normal()
+    pair.standby.ask("ha-reset")
+    time.sleep(8.0)
+    return {"first": first, "second": _held(pair)}
+
+
+def _held(pair: Pair) -> bool:
+    """Return whether the standby stays in ready."""
+    time.sleep(4.0)
+    return pair.standby.state() == "ready"
+
+
 # --- the rest
+
+
+def hub(lab: Lab, pair: Pair) -> Json:
+    """Let clients ask a primary that has a second relationship, of which the partner is not there."""
+    for node in pair.nodes:
+        node.start()
+    until = time.monotonic() + 40
+    while (seen := _first_state(pair.primary)) != "hot-standby":
+        if time.monotonic() > until:
+            raise LabError(f"the primary is {seen}")
+        time.sleep(0.2)
+    return answers(pair.clients().run(RATE, 3, 3 * RATE))
+
+
+def _first_state(node: Node) -> str:
+    return str(node.status()["high-availability"][0]["ha-servers"]["local"]["state"])
+
+
+def paused(lab: Lab, pair: Pair) -> Json:
+    """Start a pair whose standby pauses in ready, and tell it to go on: by its control socket, or else by the HA listener."""
+    for node in pair.nodes:
+        node.launch()
+    until = time.monotonic() + 40
+    while (seen := _heartbeat(lab, pair.standby)) != "ready":
+        if time.monotonic() > until:
+            raise LabError(f"the standby is {seen}")
+        time.sleep(0.2)
+    try:
+        continued = pair.standby.command("ha-continue")["result"] == 0
+    except KeaSilentError:
+        continued = _by_listener(lab, pair.standby, "ha-continue") == "answered"
+    time.sleep(3.0)
+    return {"continued": continued, "state": _heartbeat(lab, pair.standby)}
+
+
+def late_interface(lab: Lab, pair: Pair) -> Json:
+    """Start a pair while one of the primary's interfaces is down, take that up after 2 s, and let ten clients ask there."""
+    begin(pair)
+    time.sleep(2.0)
+    lab.run_in("a", ["ip", "link", "set", LATE_INTERFACE, "up"])
+    time.sleep(3.0)
+    cards = [f"02:00:00:00:03:{number:02x}" for number in range(10)]
+    told_to = ask(lab, [Device(card, interface=LATE_INTERFACE) for card in cards])
+    return {"asked": len(cards), "acked": sum(one is not None for one in told_to), "states": told(pair)}
 
 
 def renewals(lab: Lab, pair: Pair) -> Json:
@@ -321,20 +452,39 @@ def renewals(lab: Lab, pair: Pair) -> Json:
 
 _ASK = """
 import json, sys, urllib.request
-body = json.dumps({"command": "config-get", "service": ["dhcp4"]}).encode()
+body = json.dumps({"command": sys.argv[2], "service": ["dhcp4"]}).encode()
 request = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
 try:
-    answer = json.load(urllib.request.urlopen(request, timeout=5))
-    print("answered" if answer[0]["result"] == 0 else "refused")
+    answer = json.load(urllib.request.urlopen(request, timeout=5))[0]
+    print(answer.get("arguments", {}).get("state", "answered") if answer["result"] == 0 else "refused")
 except urllib.error.HTTPError as error:
     print("refused")
+except OSError as error:
+    print("down")
 """
+_NAMES = """
+import socket
+heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+heard.bind(("127.0.0.1", 53001))
+while True:
+    print(heard.recv(65535)[2:].decode(), flush=True)
+"""
+"""Stands where kea-dhcp-ddns listens, and writes down what it is asked for (ncr_udp.cc: two bytes of length, then JSON)."""
+
+
+def _by_listener(lab: Lab, node: Node, command: str) -> str:
+    """Send a command to a server's HA listener from a host that is no server; return the state it tells, or what became of it."""
+    return lab.run_in("w", [sys.executable, "-c", _ASK, node.ha_url, command]).strip()
+
+
+def _heartbeat(lab: Lab, node: Node) -> str:
+    return _by_listener(lab, node, "ha-heartbeat")
 
 
 def stranger(lab: Lab, pair: Pair) -> Json:
     """Ask the HA listener for the configuration, from a host that has nothing to do with the pair."""
     begin(pair)
-    return {"config_get": lab.run_in("w", [sys.executable, "-c", _ASK, pair.primary.ha_url]).strip()}
+    return {"config_get": _by_listener(lab, pair.primary, "config-get")}
 
 
 # --- what is changed
@@ -361,3 +511,46 @@ def pause(state: str, how: str = "always") -> Callable[[Json], object]:
 def url(port: int, host: str = "") -> str:
     """Return a URL for the standby."""
     return f"http://{host or ipv4('b')}:{port}/"
+
+
+LATE_INTERFACE = "eth1"
+
+
+def plug_in_late(lab: Lab) -> None:
+    """Give the primary a second interface, which leads to the clients and is down."""
+    lab.run_in(
+        "a", ["ip", "link", "add", LATE_INTERFACE, "type", "veth", "peer", LATE_INTERFACE, "netns", f"{lab.name}-c"]
+    )
+    lab.run_in("a", ["ip", "address", "add", "172.16.0.1/16", "dev", LATE_INTERFACE])
+    lab.run_in("c", ["ip", "link", "set", LATE_INTERFACE, "up"])
+
+
+def second_relationship(config: Json) -> None:
+    """Make the primary a hub: it has another relationship, with a partner that is not there."""
+    spoke = copy.deepcopy(ha(config))
+    spoke |= {
+        "this-server-name": "hub",
+        "peers": [
+            {"name": "far", "url": f"http://{ipv4('w')}:8775/", "role": "primary"},
+            {"name": "hub", "url": f"http://{ipv4('a')}:8775/", "role": "standby"},
+        ],
+    }
+    ha_hook = next(one for one in dhcp(config)["hooks-libraries"] if one["library"].endswith("_ha.so"))
+    ha_hook["parameters"]["high-availability"].append(spoke)
+
+
+def with_hook(name: str, parameters: Json) -> Callable[[Json], object]:
+    """Return a change that adds a hook from where the HA hook is."""
+
+    def change(config: Json) -> None:
+        hooks = dhcp(config)["hooks-libraries"]
+        place = next(one["library"] for one in hooks if one["library"].endswith("_ha.so"))
+        hooks.append({"library": place.replace("_ha.so", f"_{name}.so"), "parameters": parameters})
+
+    return change
+
+
+def without_socket(config: Json) -> None:
+    """Take every control socket away."""
+    for key in ("control-socket", "control-sockets"):
+        dhcp(config).pop(key, None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tests.kea_pair import advice_plays as plays
 from tests.kea_pair.advice_plays import Play, Setup, on_both, pause, primary_dies, url
 from tests.kea_pair.config import NARROW4, Json, PairSpec
+from tests.kea_pair.device import BOOT_SERVER, DOMAIN_NAME, ROUTERS, Device
 from tests.kea_pair.lab import Lab
 from tests.lint.cases import both, dhcp, in_ha, in_subnet, load_balancing, nothing, peer, top
 
@@ -34,6 +35,8 @@ class Trial:
     spec: PairSpec = LATE
     prepare: Callable[[Lab], object] = lambda _: None
     """What is done to the hosts before."""
+    advised_spec: PairSpec | None = None
+    """The pair that is advised, where that is not a matter of its configuration."""
 
 
 SLOW_BEAT = 21000
@@ -85,6 +88,50 @@ def _threads(listener: int) -> Json:
         "http-listener-threads": listener,
         "http-client-threads": 4,
     }
+
+
+_NAMES = top(dhcp_ddns={"enable-updates": True}, ddns_qualifying_suffix="lab.example.")
+_BESIDE = [{"id": 2, "subnet": "172.16.0.0/16", "pools": [{"pool": "172.16.8.0/21"}]}]
+_CARD, _DOCK = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
+def _told_router(name: str) -> Callable[[Json], object]:
+    return top(option_data=[{"name": "routers", "data": name}])
+
+
+def _phones(config: Json) -> None:
+    option = {"name": "tftp-server-name", "data": "phones.example"}
+    top(client_classes=[{"name": "phones", "test": "option[60].text == 'phone'", "option-data": [option]}])(config)
+
+
+def _flexible(config: Json) -> None:
+    plays.with_hook("flex_option", {"options": [{"code": DOMAIN_NAME, "supersede": "'lab.example'"}]})(config)
+
+
+def _reserved(config: Json) -> None:
+    in_subnet(reservations=[{"hw-address": _CARD, "ip-address": "10.1.0.5"}])(config)
+
+
+def _retried(tries: int) -> Callable[[Json], object]:
+    return both(
+        top(
+            interfaces_config={
+                "interfaces": ["eth0", plays.LATE_INTERFACE],
+                "service-sockets-max-retries": tries,
+                "service-sockets-retry-wait-time": 500,
+            }
+        ),
+        _beside,
+    )
+
+
+def _beside(config: Json) -> None:
+    dhcp(config)["subnet4"] += _BESIDE
+
+
+def _before_and_after(without: Json, advised: Json) -> bool:
+    """The client is told something else without the advice, and the same with it."""
+    return bool("no answer" != advised["before"] == advised["after"] == without["before"] != without["after"])
 
 
 def _class(name: str) -> Callable[[Json], object]:
@@ -418,26 +465,139 @@ TRIALS: tuple[Trial, ...] = (
         plays.same_client_after_failover,
         lambda without, advised: (without["before"], without["after"]) == (4000, 600) and advised["after"] == 4000,
     ),
+    Trial(
+        "pair-options-differ",
+        "a client asks before and after the primary is killed; the standby's option routers is another, or the primary's",
+        "the router {before} before, {after} after",
+        Setup(_told_router("10.0.0.1"), _told_router("10.0.0.254")),
+        on_both(_told_router("10.0.0.1")),
+        plays.device_after_failover(lambda told: told.address_of(ROUTERS), Device(_CARD)),
+        _before_and_after,
+        EARLY,
+    ),
+    Trial(
+        "pair-classes-differ",
+        "a telephone asks before and after the primary is killed; the class that tells it its boot server on the primary alone, or on both",
+        "boot server {before} before, {after} after",
+        Setup(_phones, nothing),
+        on_both(_phones),
+        plays.device_after_failover(lambda told: told.text(BOOT_SERVER) or "none", Device(_CARD, vendor="phone")),
+        _before_and_after,
+    ),
+    Trial(
+        "pair-hooks-differ",
+        "a client asks before and after the primary is killed; the hook flex_option, which tells a domain, on the primary alone, or on both",
+        "the domain {before} before, {after} after",
+        Setup(_flexible, nothing),
+        on_both(_flexible),
+        plays.device_after_failover(lambda told: told.text(DOMAIN_NAME) or "none", Device(_CARD)),
+        _before_and_after,
+    ),
+    Trial(
+        "pair-reservations-differ",
+        "a client asks before and after the primary is killed; its reservation on the primary alone, or on both",
+        "the address {before} before, {after} after",
+        Setup(_reserved, nothing),
+        on_both(_reserved),
+        plays.device_after_failover(lambda told: told.address, Device(_CARD)),
+        _before_and_after,
+        EARLY,
+    ),
+    Trial(
+        "pair-behaviour-differs",
+        "a client of one identifier asks by one network card before the primary is killed, and by another after; match-client-id "
+        "false on the standby alone, or true on both",
+        "the address {before} before, {after} after",
+        Setup(nothing, top(match_client_id=False)),
+        _NONE,
+        plays.device_after_failover(lambda told: told.address, Device(_CARD), Device(_DOCK, client=_CARD)),
+        _before_and_after,
+    ),
+    Trial(
+        "pair-ddns-differs",
+        "ten clients with names before, and ten after the primary is killed; DNS updates by the primary alone, or by both",
+        "{before} names sent to the DNS before, {after} after",
+        Setup(_NAMES, nothing),
+        on_both(_NAMES),
+        plays.named_clients_after_failover,
+        lambda without, advised: without["before"] > 0 == without["after"] and advised["after"] == without["before"],
+    ),
+    Trial(
+        "pair-versions-differ",
+        "twenty clients that give their addresses back at once; the standby 2.6.3 beside a primary of 3.0.4, or 3.0.4 as well",
+        "{failed} updates failed; {kept} of {answered} addresses are still leased on the standby",
+        _NONE,
+        _NONE,
+        plays.releases,
+        lambda without, advised: (
+            without["kept"] == without["answered"] > 0 == advised["kept"] == advised["failed"] < advised["answered"]
+        ),
+        PairSpec(version="3.0", standby_version="2.6"),
+        advised_spec=LATE,
+    ),
+    Trial(
+        "ha-rejects-add-up",
+        "a storm of 25 refused updates, one in 0.8 s, 10 allowed; leases of a day, or of 8 s, of which clients renew at the half",
+        "{refused} updates refused, then {states}",
+        on_both(both(top(valid_lifetime=86400), in_ha(max_rejected_lease_updates=10))),
+        on_both(both(top(valid_lifetime=8), in_ha(max_rejected_lease_updates=10))),
+        plays.slow_storm,
+        lambda without, advised: (
+            "terminated" in without["states"] and advised["refused"] >= 20 and "terminated" not in advised["states"]
+        ),
+        EARLY,
+    ),
+    Trial(
+        "ha-lease-shorter-than-failover",
+        "a hundred clients, the primary killed 3 s after; leases of 6 s or 600 s, max-response-delay 3 s",
+        "{ended} of {leased} leases ended before the standby served",
+        on_both(top(valid_lifetime=6)),
+        on_both(top(valid_lifetime=600)),
+        plays.leases_end,
+        lambda without, advised: without["ended"] > 0.9 * without["leased"] > 0 == advised["ended"],
+    ),
+    Trial(
+        "ha-subnet-of-no-relationship",
+        "a primary with two relationships, sixty clients; the subnet names no server, or the primary",
+        "{acked} of {sent} exchanges answered",
+        Setup(plays.second_relationship, nothing),
+        Setup(both(plays.second_relationship, in_subnet(user_context={"ha-server-name": "a"})), nothing),
+        plays.hub,
+        _unanswered_against_answered,
+    ),
+    Trial(
+        "control-socket-none",
+        "a standby that pauses in ready is told to go on, by its control socket or else by the HA listener; none, or one",
+        "ha-continue taken: {continued}, the standby {state}",
+        Setup(plays.without_socket, both(plays.without_socket, pause("ready"))),
+        Setup(nothing, pause("ready")),
+        plays.paused,
+        lambda without, advised: (without["state"], advised["state"]) == ("ready", "hot-standby"),
+    ),
+    Trial(
+        "sockets-not-retried",
+        "the primary starts while one of its interfaces is down, which comes up 2 s later; ten clients there; no second try, or one each 0.5 s",
+        "{acked} of {asked} clients got their lease, {states}",
+        Setup(_retried(0), _beside),
+        Setup(_retried(200000), both(_beside, _interfaces("eth0", service_sockets_max_retries=200000))),
+        plays.late_interface,
+        lambda without, advised: without["acked"] == 0 and advised["acked"] == advised["asked"],
+        EARLY,
+        plays.plug_in_late,
+    ),
+    Trial(
+        "ha-pause-once",
+        "the standby goes on from its pause in ready, and rejoins again by ha-reset; it pauses once or always",
+        "it waited at its first rejoin: {first}, at its second: {second}",
+        Setup(nothing, pause("ready", "once")),
+        Setup(nothing, pause("ready", "always")),
+        plays.second_rejoin,
+        lambda without, advised: without["first"] and advised["first"] and advised["second"] and not without["second"],
+    ),
 )
 
-_READS = (
-    "what clients are told stands in their packets, and the laboratory's clients read no more of these than the address"
-)
 UNPROVEN: dict[str, str] = {
-    "ha-rejects-add-up": "it takes clients that renew for hours; that Kea remembers a client for a day is read in its source",
-    "ha-lease-shorter-than-failover": "it is arithmetic on two times of the configuration; that the standby takes max-response-delay is seen in ha-unacked-quiet",
-    "ha-subnet-of-no-relationship": "the laboratory plays pairs, and no hub with several",
-    "control-socket-none": "the laboratory itself speaks to a server by its control socket",
-    "pair-options-differ": _READS,
-    "pair-classes-differ": _READS,
-    "pair-reservations-differ": "the laboratory's clients draw their hardware addresses themselves",
-    "pair-behaviour-differs": _READS,
-    "pair-hooks-differ": "what is lost depends on the hook",
-    "pair-versions-differ": "both faults depend on the version; they are played as tests, and told in [kea.md](kea.md)",
     "pair-one-database": "the laboratory has no SQL database",
-    "pair-ddns-differs": "the laboratory has no DNS server",
     "server-not-read": "it tells what keawatch could not look at, and promises nothing",
-    "sockets-not-retried": "a laboratory's server has one interface, which its partner needs as well",
-    "ha-pause-once": "it takes two rejoins with a person in between; tests play the pause itself",
 }
 """Rules that promise an effect and are not tried, with the reason."""
