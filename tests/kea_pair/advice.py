@@ -1,7 +1,7 @@
 """
 Tries on real Kea what `keawatch lint` advises: one situation with the configuration that a rule warns of, and with the one that it advises.
 
-    python -m tests.kea_pair.advice                         # every rule, about ten minutes; writes docs/advice.md and docs/advice.json
+    python -m tests.kea_pair.advice                         # every rule, about fifteen minutes; writes docs/advice.md and docs/advice.json
     python -m tests.kea_pair.advice --only persist-off      # one rule, or a pattern such as 'ha-unacked-.*'; the others keep their results
     python -m tests.kea_pair.advice --page                  # only writes the page anew
 
@@ -114,7 +114,8 @@ Where nothing else is said, heartbeat-delay and max-ack-delay are 1 s (Kea's def
 answered with the advice. Two states are those of primary and standby.
 
 `make advice` plays all of it again, `make advice RULE=persist-off` one rule. The raw figures are in [advice.json](advice.json),
-the rules in [lint.md](lint.md). Rules of the severity error are shown by tests (`tests/kea_pair/test_lint.py`).
+the rules in [lint.md](lint.md). `pair-one-database` needs PostgreSQL's programs on the machine (`apt-get install postgresql`).
+Rules of the severity error are shown by tests (`tests/kea_pair/test_lint.py`).
 """
 UNPROVEN_ABOUT = """\
 ## Not played

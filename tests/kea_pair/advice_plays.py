@@ -15,6 +15,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from tests.chaos.given import read
+from tests.kea_pair import sql
 from tests.kea_pair.config import Json
 from tests.kea_pair.device import Device, Told, ask
 from tests.kea_pair.lab import Exchanges, KeaSilentError, Lab, LabError, Node, Pair
@@ -391,6 +392,36 @@ def _held(pair: Pair) -> bool:
     """Return whether the standby stays in ready."""
     time.sleep(4.0)
     return pair.standby.state() == "ready"
+
+
+def one_database(lab: Lab, pair: Pair) -> Json:
+    """Restart the standby of a pair that has one SQL database, with 20,000 leases in it, while clients ask."""
+    begin(pair)
+    sql.query(lab, "-c", _MANY_LEASES)
+    clients = pair.clients()
+    clients.start(RATE, clients=RATE * 10)
+    try:
+        time.sleep(1.0)
+        before = _written(lab)
+        pair.standby.restart()
+        pair.wait_normal(90)
+        time.sleep(2.0)
+    finally:
+        asked = clients.stop()
+    return {**answers(asked), "lost": asked.lost, "written": _written(lab) - before}
+
+
+_MANY_LEASES = """
+INSERT INTO lease4 (address, hwaddr, valid_lifetime, expire, subnet_id, fqdn_fwd, fqdn_rev, hostname, state)
+SELECT 178257920 + number, decode(lpad(to_hex(number), 12, '0'), 'hex'), 4000, now() + interval '4000 s', 1, false, false, '', 0
+FROM generate_series(1, 20000) AS number
+"""
+"""From 10.160.0.1 on, in the half of the pool that Kea reaches last."""
+
+
+def _written(lab: Lab) -> int:
+    """Return how often a row of the leases has been written."""
+    return int(sql.query(lab, "-c", "SELECT n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE relname = 'lease4'"))
 
 
 # --- the rest

@@ -1,8 +1,8 @@
 """
-DHCPv4 clients that are told apart: each with the hardware address, the identifier and the names that a test gives it, and each
+DHCPv4 clients that a test tells apart: each with the hardware address, the identifier and the names that a test gives it, and each
 saying what it was told.
 
-    Device("02:00:00:00:00:01").ask(lab)
+    told = ask(lab, [Device("02:00:00:00:00:01", vendor="phone")])[0]
 """
 
 import json

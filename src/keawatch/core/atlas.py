@@ -388,7 +388,7 @@ _CODES: Mapping[Code, Explanation] = {
         served="Everybody, by the one in partner-in-maintenance.",
         kea_next="When the resting server is stopped, the other goes to partner-down at once. Otherwise it stays like this for ever.",
         keawatch_does="Leaves it alone: a person ordered it.",
-        you_can="End it with ha-maintenance-cancel at the server that serves, or restart the resting one.",
+        you_can="End it with ha-maintenance-cancel at the server that serves, or restart the resting one, which before Kea 3.0 is the way that lasts.",
     ),
     Code.HA_MISSING: Explanation(
         title="a server runs without HA",
@@ -519,7 +519,7 @@ _STATES: Mapping[HaState, Explanation] = {
         served="Not by this server.",
         kea_next="Nothing, until it is stopped or the maintenance is cancelled.",
         keawatch_does="Leaves it alone.",
-        you_can="Do your work and start it again, or send ha-maintenance-cancel to its partner.",
+        you_can="Do your work and start it again, or, with Kea 3.0, send ha-maintenance-cancel to its partner.",
     ),
     HaState.PARTNER_IN_MAINTENANCE: Explanation(
         title="serving all while the partner rests",
@@ -527,7 +527,7 @@ _STATES: Mapping[HaState, Explanation] = {
         served="Everybody, by this server.",
         kea_next="As soon as the partner is not heard, it goes to partner-down at once instead of after max-response-delay.",
         keawatch_does="Leaves it alone.",
-        you_can="End it with ha-maintenance-cancel at this server.",
+        you_can="End it with ha-maintenance-cancel at this server, or, before Kea 3.0, by a restart of the other.",
     ),
     HaState.TERMINATED: Explanation(
         title="HA given up",

@@ -512,7 +512,8 @@ def _maintenance(facts: Facts) -> Finding | None:
         Code.IN_MAINTENANCE,
         Severity.INFO if facts.a.serves or facts.b.serves else Severity.CRITICAL,
         f"The pair is in maintenance: {', '.join(resting) or 'one server'} rests and "
-        f"{', '.join(caring) or 'nobody'} serves; end it with ha-maintenance-cancel at the one that serves, or restart the other.",
+        f"{', '.join(caring) or 'nobody'} serves; end it with ha-maintenance-cancel at the one that serves, or, where Kea falls "
+        "back into it as before 3.0, restart the other.",
         evidence(facts),
     )
 
