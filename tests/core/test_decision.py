@@ -17,7 +17,20 @@ from keawatch.core.model import Attempt, HaState, History, Mode, NoAnswer, Pause
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from tests.builders import POLICY, at
 from tests.core.builders import LEASE_COMMANDS
-from tests.core.seen import ALL_COMMANDS, GATED, HEALTHY, TERMINATED, Look, Srv, but, differing, held, look, story
+from tests.core.seen import (
+    ALL_COMMANDS,
+    GATED,
+    HEALTHY,
+    SHARED,
+    TERMINATED,
+    Look,
+    Srv,
+    but,
+    differing,
+    held,
+    look,
+    story,
+)
 
 T = HaState.TERMINATED
 W = HaState.WAITING
@@ -397,6 +410,22 @@ class TestAPairThatIsNotTogether:
     def test_is_not_reconciled_by_what_was_known_before(self, one: Look) -> None:
         for by_operator in (False, True):
             assert decide(differing(held(one, 8.0), missing=3), POLICY, by_operator=by_operator).plan is None
+
+    @pytest.mark.parametrize("server", ["a", "b"])
+    def test_is_not_reconciled_while_a_server_does_not_hear_its_partner(self, server: str) -> None:
+        history = differing(held(but(HEALTHY, server, interrupted=True), 20.0), missing=3)
+        for by_operator in (False, True):
+            made = decide(history, POLICY, by_operator=by_operator)
+            assert not made.act
+            assert guards_of(made) == {Guard.NOT_TOGETHER}
+            assert f"{server} does not hear its partner" in made.withheld[0].reason
+
+    def test_is_reconciled_all_the_same_in_load_balancing_where_both_go_on_answering(self) -> None:
+        assert decide(differing(held(but(SHARED, "a", interrupted=True), 20.0), missing=3), POLICY).act
+
+    def test_is_reconciled_as_soon_as_they_hear_each_other_again(self) -> None:
+        history = held(but(HEALTHY, "a", interrupted=True), 20.0).seen(HEALTHY.seen(22.0))
+        assert decide(differing(history, missing=3), POLICY).act
 
     def test_whose_clocks_are_apart_can_not_tell_which_lease_is_newer(self) -> None:
         made = decide(differing(held(but(HEALTHY, "b", ahead=40.0), 20.0), missing=3), POLICY)

@@ -188,7 +188,8 @@ def _hears(seen: Observation, within: float) -> bool:
     return seen.partner is not None and seen.partner.in_touch and 0.0 <= seen.partner.age <= within
 
 
-def _hears_not(seen: Observation) -> bool:
+def hears_not(seen: Observation) -> bool:
+    """Return whether a server says that it has lost touch with its partner."""
     view = seen.partner
     if view is None:
         return False
@@ -216,7 +217,7 @@ _CHECKS: Mapping[Fact, _Check] = {
     ),
     Fact.SILENT: lambda c, s, _: s.of(c.server).status is None,
     Fact.DEAD: lambda c, s, _: _dead(s.of(c.server)),
-    Fact.HEARS_NOT: lambda c, s, _: _hears_not(s.of(c.server)),
+    Fact.HEARS_NOT: lambda c, s, _: hears_not(s.of(c.server)),
 }
 
 
