@@ -342,6 +342,26 @@ class TestReconcilesAmongThemselves:
         assert reconciles(APART, *of("reconcile", *["failed"] * 3)) == {Guard.BREAKER}
         assert reconciles(APART, *of("upkeep", "failed"), *of("reconcile", "failed", "failed")) == {Guard.BREAKER}
 
+    def test_that_failed_before_the_leases_were_alike_say_nothing(self) -> None:
+        tried = of("reconcile", *["failed"] * 3, ended_ago=300.0)
+        before, after = (APART.now - timedelta(seconds=ago) for ago in (500.0, 299.0))
+        assert reconciles(replace(APART, alike_at=before), *tried) == {Guard.BREAKER}
+        assert reconciles(replace(APART, alike_at=after), *tried) == set()
+        assert reconciles(
+            replace(APART, alike_at=after), *tried, *of("reconcile", *["failed"] * 3, ended_ago=100.0)
+        ) == {
+            Guard.COOLING_DOWN,
+            Guard.BREAKER,
+        }
+
+    def test_that_succeed_again_and_again_ask_for_a_person_even_so(self) -> None:
+        made = decide(replace(APART, attempts=of("reconcile", *["ok"] * 6), alike_at=APART.now), POLICY)
+        assert guards_of(made) == {Guard.BREAKER}
+
+    def test_wait_for_subnets_that_are_alike(self) -> None:
+        apart = differing(held(but(HEALTHY, "b", subnets={1: "10.78.0.0/24"}), 20.0), missing=3)
+        assert reconciles(apart) == {Guard.SUBNETS_DIFFER}
+
     def test_that_must_be_done_again_and_again_ask_for_a_person(self) -> None:
         assert reconciles(APART, *of("reconcile", *["ok"] * 5)) == set()
         made = decide(replace(APART, attempts=of("reconcile", *["ok"] * 6)), POLICY)

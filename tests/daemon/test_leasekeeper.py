@@ -267,6 +267,7 @@ class TestOutcome:
         history = seen.keeper.take(seen.history, replace(outcome(), comparisons=(before, after)))
         assert history.comparison is after
         assert history.reconciled_at == outcome().ended_at
+        assert history.alike_at == after.at
         await seen.close()
 
     @pytest.mark.parametrize("left", [{"counts": {Kind.OWNER: 1}}, {"settled": False}])
@@ -274,6 +275,7 @@ class TestOutcome:
         seen = stage(tmp_path)
         history = seen.keeper.take(seen.history, replace(outcome("failed"), comparisons=(comparison(5.0, **left),)))
         assert history.reconciled_at is None
+        assert history.alike_at is None
         assert history.comparison
         await seen.close()
 

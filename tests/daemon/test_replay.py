@@ -121,6 +121,7 @@ def full() -> History:
         comparison=compared(history, counts={Kind.MISSING: 2}, rivals=(Rival("10.77.0.9", "x", "y", at(900)),)),
         comparing="a test wants it",
         reconciled_at=at(-100),
+        alike_at=at(-90),
         rivals=tuple(Rival(f"10.77.0.{n}", "x", "y", at(600 + n)) for n in range(50)),
         counts_apart="b counts 3 fewer than a",
         counts_at=at(1),

@@ -184,10 +184,12 @@ def _clocks_unknown(plan: Plan, facts: Facts) -> str | None:
 
 
 def _subnets_differ(plan: Plan, facts: Facts) -> str | None:
-    apart = subnets_apart(facts) if plan.code in _HEALS_TERMINATED else None
+    mends = plan.strategy in _MENDS and plan.strategy not in REFILLS
+    apart = subnets_apart(facts) if mends or plan.code in _HEALS_TERMINATED else None
     if apart is None:
         return None
-    return f"the subnets in the running configurations differ, and each lease update would be rejected again: {apart}; make them equal, and reload both"
+    what = "each lease written to the other would be refused" if mends else "each lease update would be rejected again"
+    return f"the subnets in the running configurations differ, and {what}: {apart}; make them equal, and reload both"
 
 
 def _standby_serves(plan: Plan, facts: Facts) -> str | None:
@@ -340,7 +342,8 @@ def _sibling_leads(plan: Plan, facts: Facts) -> str | None:
 # --- attempts
 
 
-_KINDS = (frozenset(Strategy), GATE_STRATEGIES, frozenset({"reconcile", "upkeep", "resync"}), REFILLS)
+_OF_LEASES = frozenset({"reconcile", "upkeep", "resync"})
+_KINDS = (frozenset(Strategy), GATE_STRATEGIES, _OF_LEASES, REFILLS)
 """Strategies that answer for one another: six reconciles say nothing about whether healing lasts, nor the other way round."""
 
 
@@ -382,10 +385,16 @@ def _counted(plan: Plan, facts: Facts) -> tuple[Attempt, ...]:
 def _failures_in_a_row(plan: Plan, facts: Facts) -> int:
     failures = 0
     for attempt in reversed(_counted(plan, facts)):
-        if attempt.result == "ok":
+        if attempt.result == "ok" or _is_over(attempt, facts):
             break
         failures += attempt.result == "failed"
     return failures
+
+
+def _is_over(attempt: Attempt, facts: Facts) -> bool:
+    """Tell whether the leases were alike since: Kea or a person did what failed, and its cause is gone."""
+    alike_at = facts.history.alike_at
+    return attempt.strategy in _OF_LEASES and alike_at is not None and attempt.started_at < alike_at
 
 
 def _breaker(plan: Plan, facts: Facts) -> str | None:

@@ -497,6 +497,8 @@ class History:
     """Why the databases are being compared just now, as a clause; None when they are not."""
     reconciled_at: datetime | None = None
     """When the databases were last made alike by keawatch."""
+    alike_at: datetime | None = None
+    """When a comparison last found them alike, whoever had made them so."""
     rivals: tuple[Rival, ...] = ()
     """Addresses that two clients were given; kept until the losing client's lease runs out."""
     counts_apart: str | None = None

@@ -178,9 +178,11 @@ class LeaseKeeper:
         if history.comparison and comparison.at < history.comparison.at:
             # One that was under way beside a plan ended before the plan's own did.
             return replace(history, rivals=rivals)
+        alike_at = history.alike_at
         if not comparison.differences and comparison.settled:
             self._offset, self._apart = self._offset | self._apart, {}
-        return replace(history, comparison=comparison, rivals=rivals, counts_apart=None)
+            alike_at = comparison.at
+        return replace(history, comparison=comparison, alike_at=alike_at, rivals=rivals, counts_apart=None)
 
     def _merged(self, history: History, found: tuple[Rival, ...]) -> tuple[Rival, ...]:
         known = {(rival.address, rival.lost): rival for rival in (*history.rivals, *found)}
