@@ -3,7 +3,7 @@ Makes docs/faults.md of what came of the faults.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -46,8 +46,10 @@ a server has their address for another client, and of how many addresses keawatc
 **Leases that differ**: addresses at which the two databases are not alike at the end, counted by a judge that is not keawatch.
 **Wrong actions**: a plan in which clients waited over 1 s longer than it announced, and than the clients of Kea alone did in the
 same seconds while the fault was there; a worse end than with Kea alone; or an `OK` that was not so. Of two clients that were given
-one address only one can keep it; those are counted there if keawatch told nothing of more of them than had one with Kea alone. Of several plays the worst counts, but for exchanges the middle one. Where in
-the end nobody is served with either, both are counted up to the same moment.
+one address only one can keep it; those are counted there if they are over 25 more than with Kea alone, or if keawatch told nothing of
+more of them than there were with Kea alone. Of several
+plays with keawatch the middle one counts for exchanges, and the worst for the rest, beside the worst of Kea alone; addresses with two
+clients are compared by the middle one of either. Where in the end nobody is served with either, both are counted up to the same moment.
 
 {{watched}} plays with keawatch in {{rows}} rows, {{faulty}} of the rows with something in the column of wrong actions{{mark}}
 """
@@ -113,15 +115,27 @@ def _often(scene: Scene, column: Column, results: Results) -> str:
     alone, watched = (results.get((scene.key, str(column), acts), ()) for acts in (False, True))
     if max(len(alone), len(watched)) < 2:
         return ""
-    return (
-        f"Kea {column} was played {len(alone)} times alone and {len(watched)} times with keawatch: "
-        f"{_each(alone, 'exchanges')} exchanges lost alone, {_each(watched, 'exchanges')} with keawatch; "
-        f"{_each(alone, 'lost')} leases lost alone, {_each(watched, 'lost')} with keawatch."
-    )
+    figures = [
+        f"{_each(alone, tell)} {what} alone, {_each(watched, tell)} with keawatch"
+        for what, tell in _FIGURES.items()
+        if any(tell(played) for played in (*alone, *watched))
+    ]
+    return f"Kea {column} was played {_times(alone)} alone and {_times(watched)} with keawatch: {'; '.join(figures)}."
 
 
-def _each(plays: Sequence[Played], what: str) -> str:
-    figures = [str(played.exchanges["lost"] if what == "exchanges" else played.lost) for played in plays]
+_FIGURES: Mapping[str, Callable[[Played], int]] = {
+    "exchanges lost": lambda played: int(played.exchanges["lost"]),
+    "leases lost": lambda played: played.lost,
+    "addresses with two clients": lambda played: played.twice,
+}
+
+
+def _times(plays: Sequence[Played]) -> str:
+    return "once" if len(plays) == 1 else f"{len(plays)} times"
+
+
+def _each(plays: Sequence[Played], tell: Callable[[Played], int]) -> str:
+    figures = [str(tell(played)) for played in plays]
     return f"{', '.join(figures[:-1])} and {figures[-1]}" if figures[1:] else "".join(figures)
 
 
