@@ -748,6 +748,21 @@ async def test_what_is_left_to_a_person_keeps_only_a_gate_shut(stage: Stage, str
     assert outcome.comparisons == (stage.leases.account.comparison,), "the databases are told as they are"
 
 
+async def test_what_each_work_of_a_plan_found_is_told_and_not_only_what_the_last_did(stage: Stage) -> None:
+    """An address of two clients is seen only until the losing record is overwritten, by whichever work comes first."""
+    first, last = differing_by(20), differing_by(0)
+    stage.leases.account = first
+
+    def then(*_: object) -> None:
+        stage.leases.account = last
+
+    between = Step("between", "see that a serves", after=(serves("a"),))
+    stage.performer.progress = lambda _, step, __: then() if step.key == "again" else None
+    outcome = await stage.performer.perform(only(CATCHING_UP, between, replace(ALIKE, key="again")))
+    assert outcome.result == "ok"
+    assert outcome.comparisons == (first.comparison, last.comparison)
+
+
 async def test_work_that_fails_gives_the_plan_up_only_where_it_is_required(stage: Stage) -> None:
     stage.leases.fails = KeawatchError("b was lost")
     after = Step("after", "see that a serves", after=(serves("a"),))

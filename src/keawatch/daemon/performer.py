@@ -180,6 +180,8 @@ class _Run:
 
     leases: Reconciled | None = None
     """What work on leases has done, once it ended."""
+    compared: tuple[Comparison, ...] = ()
+    """What earlier work of the plan has found; a lease that it overwrote, of an address with two clients, is seen nowhere else."""
 
     work_began: datetime | None = None
     stopped_work: str | None = None
@@ -334,7 +336,9 @@ class Performer:
 
     def _outcome(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
         pause = round(run.meter.seconds, 3)
-        compared = run.leases.comparisons if run.leases else ()
+        last = run.leases.comparisons if run.leases else ()
+        # Where the last work saw nothing, an older comparison must not pass for what it left.
+        compared = (*run.compared, *last) if last else ()
         return PlanOutcome(run.plan, result, reason, tuple(run.reports), run.started_at, self._clock(), pause, compared)
 
     def _pause_here(self, run: _Run) -> None:
@@ -457,6 +461,7 @@ class Performer:
             # A change that is cut off stands in the backup already, and whether it arrived is read the next time.
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            run.compared += run.leases.comparisons if run.leases else ()
             run.leases = self.leases.done
             self._report_stopped(run, step)
 
