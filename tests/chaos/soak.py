@@ -2,9 +2,9 @@
 Plays random faults for hours on real pairs under load, with keawatch in auto and nobody beside it, and tells what came of each.
 
     python -m tests.chaos.soak --minutes 120 --seed 7 --results soak.jsonl
-    python -m tests.chaos.soak --tell soak.jsonl          only writes docs/soak.md and docs/soak.json of it
 
-Needs root. Every result is written at once; Ctrl-C ends it, and cleans up. A new pair is made every few minutes, and whenever
+Needs root. Every result is written at once, docs/soak.md and docs/soak.json at the end; Ctrl-C ends it, cleans up, and leaves these
+as they were. A new pair is made every few minutes, and whenever
 one was left broken.
 """
 
@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.eye import Eye
+from tests.chaos.faults import version
 from tests.chaos.mishaps import MISHAPS, Mishap
 from tests.chaos.play import HOLDS, Json, codes_of, exchanges_of, plans_of, under_way, version_of
+from tests.chaos.soak_telling import write
 from tests.chaos.stage import LEASES, WISH, Stage, has, spec_of
 from tests.chaos.stage import Column as Pairing
 from tests.kea_pair.databases import Counts, Database, judge, read_all
@@ -350,7 +352,15 @@ def main() -> None:
     try:
         Soak(chosen.seed, time.monotonic() + 60 * chosen.minutes, chosen.results, chosen.first).run()
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        sys.exit(f"interrupted; {chosen.results} holds what was played")
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "length": f"{chosen.minutes:g} minutes",
+        "keawatch": version(),
+        "seed": chosen.seed,
+    }
+    rows = [json.loads(row) for row in chosen.results.read_text(encoding="utf-8").splitlines()]
+    write(about, rows)
 
 
 if __name__ == "__main__":

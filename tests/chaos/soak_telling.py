@@ -1,18 +1,17 @@
 """
-Makes docs/soak.md and docs/soak.json of what came of a soak.
+Makes docs/soak.md and docs/soak.json of what came of a soak; the soak itself does so at its end.
 
-    python -m tests.chaos.soak_telling soak.jsonl
+    python -m tests.chaos.soak_telling                  writes docs/soak.md anew, of docs/soak.json
 """
 
 import json
 import statistics
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from tests.chaos.soak_reasons import EXPLAINED, EXPLAINED_SEEDS, OPENING, SAYS
+from tests.chaos.soak_reasons import EXPLAINED, EXPLAINED_SEED, OPENING, SAYS
 
 Row = Mapping[str, Any]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -25,12 +24,12 @@ HEAD = (
 
 def document(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Return the whole document."""
-    known = about.get("seeds") == EXPLAINED_SEEDS  # What is explained is explained of that run alone.
+    known = about.get("seed") == EXPLAINED_SEED  # What is explained is explained of that run alone.
     return "\n".join(
         [
             "# Soak",
             "",
-            *_paragraphs(OPENING.format(**{"broken": "", **about, **_figures(rows)})),
+            *_paragraphs(OPENING.format(**{"beside": "", **about, **_figures(rows)})),
             *_table("Fault", rows, "fault"),
             *_table("Pair", rows, "pair"),
             "## What was not as it should be",
@@ -140,12 +139,17 @@ def _complaint(row: Row, explained: str) -> str:
     ).strip()
 
 
-def main() -> None:
-    """Write both."""
-    results, about = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+def write(about: Mapping[str, Any], every: Sequence[Row]) -> None:
+    """Write both; where logs were kept is of interest on that machine alone."""
+    rows = [{key: value for key, value in row.items() if key != "logs"} for row in every]
     (DOCS / "soak.json").write_text(json.dumps({"about": about, "faults": rows}, indent=1) + "\n", encoding="utf-8")
     (DOCS / "soak.md").write_text(document(about, rows), encoding="utf-8")
+
+
+def main() -> None:
+    """Write the document anew."""
+    known = json.loads((DOCS / "soak.json").read_text(encoding="utf-8"))
+    write(known["about"], known["faults"])
 
 
 if __name__ == "__main__":
