@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from tests.kea_pair.raw import ACK, OPTION_KIND, SERVER, options
+
 ETHERNET_IP = 0x0800
 ETHERNET_IPV6 = 0x86DD
 EVERYTHING = 0x0003
 ETHERNET = 14
-SERVER_PORT = 67
-COOKIE = 236
-MESSAGE_TYPE = 53
-ACK = 5
+OPTIONS = 240
+"""Where they begin in a DHCPv4 message, behind the magic cookie."""
 SERVER_PORT6 = 547
 IPV6_HEADER = 40
 REPLY = 7
@@ -58,7 +58,7 @@ def _acknowledged4(packet: bytes) -> tuple[str, str, str] | None:
         return None
     udp = packet[(packet[0] & 15) * 4 :]
     message = udp[8:]
-    if int.from_bytes(udp[:2], "big") != SERVER_PORT or len(message) <= COOKIE + 4 or _type(message) != ACK:
+    if int.from_bytes(udp[:2], "big") != SERVER or options(message[OPTIONS:]).get(OPTION_KIND) != bytes([ACK]):
         return None
     return str(IPv4Address(message[16:20])), _hex(message[28 : 28 + message[2]]), str(IPv4Address(packet[12:16]))
 
@@ -68,14 +68,14 @@ def _replied6(packet: bytes) -> tuple[str, str, str] | None:
     message = udp[8:]
     if len(message) < 4 or packet[6] != socket.IPPROTO_UDP or int.from_bytes(udp[:2], "big") != SERVER_PORT6:
         return None
-    options = dict(_options(message[4:]))
-    address = dict(_options(options.get(IA_NA, b"")[IA_NA_HEADER:])).get(IA_ADDRESS)
+    told = dict(_options6(message[4:]))
+    address = dict(_options6(told.get(IA_NA, b"")[IA_NA_HEADER:])).get(IA_ADDRESS)
     if message[0] != REPLY or address is None or not any(address[20:24]):
         return None
-    return str(IPv6Address(address[:16])), _hex(options.get(CLIENT_ID, b"")), str(IPv6Address(packet[8:24]))
+    return str(IPv6Address(address[:16])), _hex(told.get(CLIENT_ID, b"")), str(IPv6Address(packet[8:24]))
 
 
-def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:
+def _options6(raw: bytes) -> Iterator[tuple[int, bytes]]:
     while len(raw) >= 4:
         length = int.from_bytes(raw[2:4], "big")
         yield int.from_bytes(raw[:2], "big"), raw[4 : 4 + length]
@@ -84,15 +84,6 @@ def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _hex(raw: bytes) -> str:
     return ":".join(f"{byte:02x}" for byte in raw)
-
-
-def _type(message: bytes) -> int | None:
-    at = COOKIE + 4
-    while at + 2 < len(message):
-        if message[at] == MESSAGE_TYPE:
-            return message[at + 2]
-        at += 1 if message[at] == 0 else 2 + message[at + 1]
-    return None
 
 
 def main() -> None:

@@ -3,9 +3,8 @@ Plays random faults for hours on real pairs under load, with keawatch in auto an
 
     python -m tests.chaos.soak --minutes 120 --seed 7 --results soak.jsonl
 
-Needs root. Every result is written at once, docs/soak.md and docs/soak.json at the end; Ctrl-C ends it, cleans up, and leaves these
-as they were. A new pair is made every few minutes, and whenever
-one was left broken.
+Needs root. Every result is written at once, docs/soak.md and docs/soak.json at the end; Ctrl-C ends it, cleans up, and leaves
+these as they were. A new pair is made every few minutes, and whenever one was left broken.
 """
 
 import argparse

@@ -21,7 +21,7 @@ from tests.kea_pair.device import Device, Told, ask
 from tests.kea_pair.lab import Exchanges, KeaSilentError, Lab, LabError, Node, Pair
 from tests.kea_pair.net import ipv4
 from tests.kea_pair.storm import begin as begin_storm
-from tests.lint.cases import dhcp, ha, in_ha
+from tests.lint.cases import dhcp, ha, ha_hook, in_ha
 
 Play = Callable[[Lab, Pair], Json]
 
@@ -56,6 +56,15 @@ def answers(asked: Exchanges) -> Json:
 def logged(node: Node, message: str) -> int:
     """Return how often a server's log has a message."""
     return node.log_path.read_text(errors="replace").count(message)
+
+
+def _wait(state: Callable[[], str], wanted: str, deadline: float) -> None:
+    """Wait, at most so many seconds, until a server is in a state, however it is asked; Pair.wait_states asks both by their sockets."""
+    until = time.monotonic() + deadline
+    while (seen := state()) != wanted:
+        if time.monotonic() > until:
+            raise LabError(f"a server is {seen}, not {wanted}, after {deadline} s")
+        time.sleep(0.05)
 
 
 @contextmanager
@@ -318,11 +327,7 @@ def link_cut(seconds: float, *, asking: int = 8) -> Play:
 def rejoin_after_heartbeat(lab: Lab, pair: Pair) -> Json:
     """Let a primary serve alone, and the standby come back just after one of its heartbeats."""
     pair.primary.start()
-    until = time.monotonic() + 70
-    while pair.primary.state() != "partner-down":
-        if time.monotonic() > until:
-            raise LabError(f"the primary is {pair.primary.state()}, not partner-down")
-        time.sleep(0.05)
+    _wait(pair.primary.state, "partner-down", 70)
     clients = pair.clients()
     clients.start(RATE)
     try:
@@ -429,13 +434,8 @@ def _written(lab: Lab) -> int:
 
 def hub(lab: Lab, pair: Pair) -> Json:
     """Let clients ask a primary that has a second relationship, of which the partner is not there."""
-    for node in pair.nodes:
-        node.start()
-    until = time.monotonic() + 40
-    while (seen := _first_state(pair.primary)) != "hot-standby":
-        if time.monotonic() > until:
-            raise LabError(f"the primary is {seen}")
-        time.sleep(0.2)
+    pair.start()
+    _wait(lambda: _first_state(pair.primary), "hot-standby", 40)
     return answers(pair.clients().run(RATE, 3, 3 * RATE))
 
 
@@ -447,11 +447,7 @@ def paused(lab: Lab, pair: Pair) -> Json:
     """Start a pair whose standby pauses in ready, and tell it to go on: by its control socket, or else by the HA listener."""
     for node in pair.nodes:
         node.launch()
-    until = time.monotonic() + 40
-    while (seen := _heartbeat(lab, pair.standby)) != "ready":
-        if time.monotonic() > until:
-            raise LabError(f"the standby is {seen}")
-        time.sleep(0.2)
+    _wait(lambda: _heartbeat(lab, pair.standby), "ready", 40)
     try:
         continued = pair.standby.command("ha-continue")["result"] == 0
     except KeaSilentError:
@@ -566,17 +562,15 @@ def second_relationship(config: Json) -> None:
             {"name": "hub", "url": f"http://{ipv4('a')}:8775/", "role": "standby"},
         ],
     }
-    ha_hook = next(one for one in dhcp(config)["hooks-libraries"] if one["library"].endswith("_ha.so"))
-    ha_hook["parameters"]["high-availability"].append(spoke)
+    ha_hook(config)["parameters"]["high-availability"].append(spoke)
 
 
 def with_hook(name: str, parameters: Json) -> Callable[[Json], object]:
     """Return a change that adds a hook from where the HA hook is."""
 
     def change(config: Json) -> None:
-        hooks = dhcp(config)["hooks-libraries"]
-        place = next(one["library"] for one in hooks if one["library"].endswith("_ha.so"))
-        hooks.append({"library": place.replace("_ha.so", f"_{name}.so"), "parameters": parameters})
+        place = ha_hook(config)["library"].replace("_ha.so", f"_{name}.so")
+        dhcp(config)["hooks-libraries"].append({"library": place, "parameters": parameters})
 
     return change
 

@@ -11,7 +11,7 @@ from tests.kea_pair.advice_plays import Play, Setup, on_both, pause, primary_die
 from tests.kea_pair.config import NARROW4, Json, PairSpec
 from tests.kea_pair.device import BOOT_SERVER, DOMAIN_NAME, ROUTERS, Device
 from tests.kea_pair.lab import Lab
-from tests.lint.cases import both, dhcp, in_ha, in_subnet, load_balancing, nothing, peer, top
+from tests.lint.cases import add_subnet, both, dhcp, in_ha, in_subnet, load_balancing, nothing, peer, top
 
 Judge = Callable[[Json, Json], bool]
 
@@ -91,47 +91,26 @@ def _threads(listener: int) -> Json:
     }
 
 
-_NAMES = top(dhcp_ddns={"enable-updates": True}, ddns_qualifying_suffix="lab.example.")
-_BESIDE = [{"id": 2, "subnet": "172.16.0.0/16", "pools": [{"pool": "172.16.8.0/21"}]}]
 _CARD, _DOCK = "02:00:00:00:00:01", "02:00:00:00:00:02"
+_NAMES = top(dhcp_ddns={"enable-updates": True}, ddns_qualifying_suffix="lab.example.")
+_BESIDE = add_subnet(id=2, subnet="172.16.0.0/16", pools=[{"pool": "172.16.8.0/21"}])
+_BOOT_OPTION = {"name": "tftp-server-name", "data": "phones.example"}
+_PHONES = top(client_classes=[{"name": "phones", "test": "option[60].text == 'phone'", "option-data": [_BOOT_OPTION]}])
+_FLEXIBLE = plays.with_hook("flex_option", {"options": [{"code": DOMAIN_NAME, "supersede": "'lab.example'"}]})
+_RESERVED = in_subnet(reservations=[{"hw-address": _CARD, "ip-address": "10.1.0.5"}])
 
 
 def _told_router(name: str) -> Callable[[Json], object]:
     return top(option_data=[{"name": "routers", "data": name}])
 
 
-def _phones(config: Json) -> None:
-    option = {"name": "tftp-server-name", "data": "phones.example"}
-    top(client_classes=[{"name": "phones", "test": "option[60].text == 'phone'", "option-data": [option]}])(config)
-
-
 def _one_database(*, updates: bool) -> Callable[[Json], object]:
     return both(top(lease_database=sql.PLACE), in_ha(send_lease_updates=updates, sync_leases=updates))
 
 
-def _flexible(config: Json) -> None:
-    plays.with_hook("flex_option", {"options": [{"code": DOMAIN_NAME, "supersede": "'lab.example'"}]})(config)
-
-
-def _reserved(config: Json) -> None:
-    in_subnet(reservations=[{"hw-address": _CARD, "ip-address": "10.1.0.5"}])(config)
-
-
 def _retried(tries: int) -> Callable[[Json], object]:
-    return both(
-        top(
-            interfaces_config={
-                "interfaces": ["eth0", plays.LATE_INTERFACE],
-                "service-sockets-max-retries": tries,
-                "service-sockets-retry-wait-time": 500,
-            }
-        ),
-        _beside,
-    )
-
-
-def _beside(config: Json) -> None:
-    dhcp(config)["subnet4"] += _BESIDE
+    retries = {"service_sockets_max_retries": tries, "service_sockets_retry_wait_time": 500}
+    return both(_interfaces("eth0", plays.LATE_INTERFACE, **retries), _BESIDE)
 
 
 def _before_and_after(without: Json, advised: Json) -> bool:
@@ -484,8 +463,8 @@ TRIALS: tuple[Trial, ...] = (
         "pair-classes-differ",
         "a telephone asks before and after the primary is killed; the class that tells it its boot server on the primary alone, or on both",
         "boot server {before} before, {after} after",
-        Setup(_phones, nothing),
-        on_both(_phones),
+        Setup(_PHONES, nothing),
+        on_both(_PHONES),
         plays.device_after_failover(lambda told: told.text(BOOT_SERVER) or "none", Device(_CARD, vendor="phone")),
         _before_and_after,
     ),
@@ -493,8 +472,8 @@ TRIALS: tuple[Trial, ...] = (
         "pair-hooks-differ",
         "a client asks before and after the primary is killed; the hook flex_option, which tells a domain, on the primary alone, or on both",
         "the domain {before} before, {after} after",
-        Setup(_flexible, nothing),
-        on_both(_flexible),
+        Setup(_FLEXIBLE, nothing),
+        on_both(_FLEXIBLE),
         plays.device_after_failover(lambda told: told.text(DOMAIN_NAME) or "none", Device(_CARD)),
         _before_and_after,
     ),
@@ -502,8 +481,8 @@ TRIALS: tuple[Trial, ...] = (
         "pair-reservations-differ",
         "a client asks before and after the primary is killed; its reservation on the primary alone, or on both",
         "the address {before} before, {after} after",
-        Setup(_reserved, nothing),
-        on_both(_reserved),
+        Setup(_RESERVED, nothing),
+        on_both(_RESERVED),
         plays.device_after_failover(lambda told: told.address, Device(_CARD)),
         _before_and_after,
         EARLY,
@@ -598,8 +577,8 @@ TRIALS: tuple[Trial, ...] = (
         "sockets-not-retried",
         "the primary starts while one of its interfaces is down, which comes up 2 s later; ten clients there; no second try, or one each 0.5 s",
         "{acked} of {asked} clients got their lease, {states}",
-        Setup(_retried(0), _beside),
-        Setup(_retried(200000), both(_beside, _interfaces("eth0", service_sockets_max_retries=200000))),
+        Setup(_retried(0), _BESIDE),
+        Setup(_retried(200000), both(_BESIDE, _interfaces("eth0", service_sockets_max_retries=200000))),
         plays.late_interface,
         lambda without, advised: without["acked"] == 0 and advised["acked"] == advised["asked"],
         EARLY,

@@ -79,7 +79,7 @@ class Wire:
 def options(data: bytes) -> dict[int, bytes]:
     """Return a message's options by code."""
     found, place = {}, 0
-    while place < len(data) and data[place] != 255:
+    while place + 1 < len(data) and data[place] != 255:
         if data[place] == 0:
             place += 1
             continue

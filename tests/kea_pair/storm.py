@@ -5,8 +5,9 @@ Clients whose lease updates meet at one address: one DHCPv4 client identifier, h
 
 Each client asks once, its REQUEST being sent by several cards in the same moment, as a device does that changes its hardware
 address, or one that is heard over two ways. Kea has one lease for it and sends several updates of one address; where two meet,
-the receiver refuses one, and the sender counts that card as rejected until it asks again, which it never does, unless its
-clients are renewing ones, whose cards all do in time: so the count is exact. It looks into the sender's log and sends no more than is needed, so that a storm comes at an even pace.
+the receiver refuses one, and the sender counts that card as rejected until it asks again. It never does, so the count is exact;
+the cards of renewing clients do so when their lease is half over. The storm looks into the sender's log and sends no more than is
+needed, so that it comes at an even pace.
 """
 
 import heapq

@@ -61,10 +61,14 @@ def dhcp(config: Json) -> Json:
     return found
 
 
+def ha_hook(config: Json) -> Json:
+    """Return the HA hook of a configuration."""
+    return next(one for one in dhcp(config)["hooks-libraries"] if one["library"].endswith("ha.so"))
+
+
 def ha(config: Json, index: int = 0) -> Json:
     """Return an HA relationship of a configuration."""
-    hooks = [one for one in dhcp(config)["hooks-libraries"] if one["library"].endswith("ha.so")]
-    found: Json = hooks[0]["parameters"]["high-availability"][index]
+    found: Json = ha_hook(config)["parameters"]["high-availability"][index]
     return found
 
 
@@ -98,6 +102,11 @@ def peer(index: int, **settings: Any) -> Change:
 def in_subnet(**settings: Any) -> Change:
     """Return a change of the first subnet."""
     return lambda config: subnet(config).update(named(settings))
+
+
+def add_subnet(**settings: Any) -> Change:
+    """Return a change that adds a DHCPv4 subnet."""
+    return lambda config: dhcp(config)["subnet4"].append(named(settings))
 
 
 def named(settings: Json) -> Json:
@@ -147,8 +156,7 @@ def load_balancing(*, split: bool) -> Change:
 
 def hub(config: Json) -> None:
     """Make a hub of two branches."""
-    hooks = [one for one in dhcp(config)["hooks-libraries"] if one["library"].endswith("ha.so")]
-    hooks[0]["parameters"]["high-availability"].append(relationship("d", ("c", "d"), 4))
+    ha_hook(config)["parameters"]["high-availability"].append(relationship("d", ("c", "d"), 4))
     subnet(config)["user-context"] = {"ha-server-name": "a"}
     dhcp(config)["subnet4"].append(
         {
@@ -189,10 +197,6 @@ def _ready(pause: str) -> Json:
 
 def _add(key: str, *items: Json) -> Change:
     return lambda config: dhcp(config).setdefault(key, []).extend(copy.deepcopy(items))
-
-
-def _add_subnet(**settings: Any) -> Change:
-    return lambda config: dhcp(config)["subnet4"].append(named(settings))
 
 
 def _second_ha(config: Json) -> None:
@@ -411,8 +415,8 @@ SINGLE: tuple[Case, ...] = (
         in_subnet(reservations=[host("10.0.0.5", "01")]),
     ),
     Case("subnet-id-missing", lambda c: subnet(c).pop("id")),
-    Case("subnet-twice", _add_subnet(id=1, subnet="172.16.0.0/16"), _add_subnet(id=2, subnet="172.16.0.0/16")),
-    Case("subnet-twice", _add_subnet(id=2, subnet="10.0.0.0/8"), _add_subnet(id=2, subnet="172.16.0.0/16")),
+    Case("subnet-twice", add_subnet(id=1, subnet="172.16.0.0/16"), add_subnet(id=2, subnet="172.16.0.0/16")),
+    Case("subnet-twice", add_subnet(id=2, subnet="10.0.0.0/8"), add_subnet(id=2, subnet="172.16.0.0/16")),
     Case(
         "pool-outside",
         in_subnet(pools=[{"pool": "11.0.0.1 - 11.0.0.9"}]),
@@ -470,7 +474,7 @@ PAIR: tuple[Case, ...] = (
     Case("pair-timers-differ", in_ha(max_response_delay=30000), in_ha(max_unacked_clients=10)),
     Case("pair-subnets-differ", in_subnet(id=2), in_subnet(interface="eth1")),
     Case("pair-subnets-differ", in_subnet(subnet="10.77.0.0/16", pools=[]), nothing),
-    Case("pair-subnets-differ", _add_subnet(id=2, subnet="172.16.0.0/16"), hub),
+    Case("pair-subnets-differ", add_subnet(id=2, subnet="172.16.0.0/16"), hub),
     Case(
         "pair-pools-differ",
         in_subnet(pools=[{"pool": "10.128.0.0 - 10.128.255.255"}]),

@@ -117,7 +117,12 @@ class Comparison:
     @property
     def is_clean(self) -> bool:
         """Return whether nothing was found, nothing left uncounted, and both databases are believed."""
-        return not self.differences and self.settled and self.suspicious is None
+        return self.is_alike and self.suspicious is None
+
+    @property
+    def is_alike(self) -> bool:
+        """Return whether nothing was found, and nothing left uncounted."""
+        return not self.differences and self.settled
 
     @property
     def harmless(self) -> int:

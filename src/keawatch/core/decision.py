@@ -184,7 +184,7 @@ def _clocks_unknown(plan: Plan, facts: Facts) -> str | None:
 
 
 def _subnets_differ(plan: Plan, facts: Facts) -> str | None:
-    mends = plan.strategy in _MENDS and plan.strategy not in REFILLS
+    mends = plan.strategy in _MENDS - REFILLS
     apart = subnets_apart(facts) if mends or plan.code in _HEALS_TERMINATED else None
     if apart is None:
         return None
@@ -218,10 +218,12 @@ def _operator_order(plan: Plan, facts: Facts) -> str | None:
 
 _MENDS = frozenset({"reconcile", "upkeep", "refill"})
 """Plans that change leases at other times than at the gate, where nobody waits for them."""
+_OF_LEASES = frozenset({"reconcile", "upkeep", "resync"})
+"""Plans that make the two servers' leases alike, also by Kea's own sync."""
 
 
 def _not_together(plan: Plan, facts: Facts) -> str | None:
-    if plan.strategy not in {*_MENDS, *REFILLS, "resync"}:
+    if plan.strategy not in _OF_LEASES | REFILLS:
         return None
     if not _are_normal(facts):
         return (
@@ -342,7 +344,6 @@ def _sibling_leads(plan: Plan, facts: Facts) -> str | None:
 # --- attempts
 
 
-_OF_LEASES = frozenset({"reconcile", "upkeep", "resync"})
 _KINDS = (frozenset(Strategy), GATE_STRATEGIES, _OF_LEASES, REFILLS)
 """Strategies that answer for one another: six reconciles say nothing about whether healing lasts, nor the other way round."""
 

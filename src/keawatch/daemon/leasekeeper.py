@@ -103,7 +103,7 @@ class LeaseKeeper:
         for comparison in outcome.comparisons:
             history = self.with_found(history, comparison)
         last = outcome.comparisons[-1] if outcome.comparisons else None
-        if last and last.settled and not last.differences:
+        if last and last.is_alike:
             history = replace(history, reconciled_at=outcome.ended_at)
         if outcome.plan.strategy == "upkeep":
             history = self._upkept(history, outcome.result, outcome.reason)
@@ -178,11 +178,10 @@ class LeaseKeeper:
         if history.comparison and comparison.at < history.comparison.at:
             # One that was under way beside a plan ended before the plan's own did.
             return replace(history, rivals=rivals)
-        alike_at = history.alike_at
-        if not comparison.differences and comparison.settled:
+        if comparison.is_alike:
             self._offset, self._apart = self._offset | self._apart, {}
-            alike_at = comparison.at
-        return replace(history, comparison=comparison, alike_at=alike_at, rivals=rivals, counts_apart=None)
+            history = replace(history, alike_at=comparison.at)
+        return replace(history, comparison=comparison, rivals=rivals, counts_apart=None)
 
     def _merged(self, history: History, found: tuple[Rival, ...]) -> tuple[Rival, ...]:
         known = {(rival.address, rival.lost): rival for rival in (*history.rivals, *found)}
