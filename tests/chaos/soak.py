@@ -26,7 +26,7 @@ from tests.chaos.faults import version
 from tests.chaos.mishaps import MISHAPS, Mishap
 from tests.chaos.play import HOLDS, Json, codes_of, exchanges_of, plans_of, under_way, version_of
 from tests.chaos.soak_telling import write
-from tests.chaos.stage import LEASES, WISH, Stage, has, spec_of
+from tests.chaos.stage import WISH, Stage, has, spec_of
 from tests.chaos.stage import Column as Pairing
 from tests.kea_pair.databases import Counts, Database, judge, read_all
 from tests.kea_pair.lab import Lab, LabError, Node
@@ -38,11 +38,14 @@ LIMIT = 90.0
 MENDED = 60.0
 """Most seconds more, without load, until its leases are alike and keawatch is at rest."""
 SLACK_SECONDS = 1.0
+LEASES = 20_000
+"""As many as a site has whose clients ask 20 times a second: reconcile_cap, a part of them, is what it would be there."""
 BUSY: dict[str, Any] = {
     "max_rejected_lease_updates": 2,
     **dict.fromkeys(("http_listener_threads", "http_client_threads", "thread_pool_size"), 8),
 }
-COMMON: dict[str, Any] = {"faketime": frozenset({"a", "b"}), "sync_page_limit": 5}
+COMMON: dict[str, Any] = {"faketime": frozenset({"a", "b"}), "sync_page_limit": LEASES // 300}
+"""A sync of 300 pages lasts long enough to be interrupted."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +360,7 @@ def main() -> None:
         "length": f"{chosen.minutes:g} minutes",
         "keawatch": version(),
         "seed": chosen.seed,
+        "leases": LEASES,
     }
     rows = [json.loads(row) for row in chosen.results.read_text(encoding="utf-8").splitlines()]
     write(about, rows)
