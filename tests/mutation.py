@@ -71,7 +71,7 @@ class Mutant:
 
     def of(self, step: Step) -> Step:
         """Return *step* without it."""
-        changed: dict[str, Any] = {self.part: None if self.part == "compensation" else False}
+        changed: dict[str, Any] = {self.part: False if self.part == "rescue" else None}
         if self.part in CONDITIONS:
             kept = [c for number, c in enumerate(getattr(step, self.part)) if number != self.index]
             changed = {self.part: tuple(kept)}
@@ -114,7 +114,7 @@ def parts_of(plan: Plan) -> dict[Mutant, Condition | None]:
         for part in CONDITIONS:
             for index, condition in enumerate(getattr(step, part)):
                 parts[Mutant(plan.strategy, step.key, part, index, f"{condition.fact}")] = condition
-        for part in ("compensation", "rescue"):
+        for part in ("compensation", "rescue", "unfetchable"):
             if getattr(step, part):
                 parts[Mutant(plan.strategy, step.key, part)] = None
     return parts

@@ -92,12 +92,13 @@ def row(step: Step) -> Row:
         sends = [f"own work: {step.work}{f' on {step.backup}' if step.backup else ''}"]
     undone = [f"sends {step.compensation}"] if step.compensation else []
     undone += ["is done all the same"] if step.rescue else []
+    safe = [f"nobody can fetch leases from {step.unfetchable}"] if step.unfetchable else []
     return (
         f"`{step.key}`",
         step.title,
         _listed(f"`{one}`" for one in sends),
         _told(step.only_if),
-        _told(step.before),
+        _listed([*map(str, step.before), *safe]),
         _told(step.after) + ("" if step.required or not step.after else " (else it goes on without)"),
         _listed(undone),
     )

@@ -236,7 +236,7 @@ class TestPrevention:
         assert decision.plan.strategy == "prevent"
         orders = [(order.server, order.command, order.config) for order in decision.plan.orders]
         assert orders[2:4] == [
-            ("b", Command.CONFIG_SET, ConfigVariant.ASIDE),
+            ("b", Command.CONFIG_SET, ConfigVariant.ESTRANGED),
             ("a", Command.HA_MAINTENANCE_START, None),
         ]
         assert ("b", Command.CONFIG_SET, ConfigVariant.REJOIN) in orders

@@ -83,6 +83,7 @@ class TestSeamless:
             "primary-alone",
             "primary-scopes",
             "primary-serves",
+            "standby-open",
             "standby-alike",
             "standby-rejoin",
             *(["standby-quiet", *LOUD] if one is SHARED else []),
@@ -94,19 +95,41 @@ class TestSeamless:
     @BOTH
     def test_sends_these_orders_and_no_other(self, one: Look) -> None:
         assert orders(plan(one)) == [
-            ("b", "config-test", "aside"),
+            ("b", "config-test", "closed"),
             ("b", "config-test", "recorded"),
             *([("a", "ha-scopes", None)] if one is SHARED else []),
-            ("b", "config-set", "aside"),
+            ("b", "config-set", "closed"),
             ("a", "ha-sync", None),
             ("a", "ha-reset", None),
             ("a", "ha-maintenance-start", None),
             ("a", "ha-scopes", None),
             ("a", "ha-maintenance-start", None),
             ("a", "ha-scopes", None),
+            ("b", "config-set", "estranged"),
             ("b", "config-set", "rejoin"),
             *(LATER if one is SHARED else []),
         ]
+
+    @BOTH
+    @pytest.mark.parametrize(("server", "version"), [("a", "2.4.1"), ("b", "2.2.0"), ("b", None)])
+    def test_moves_the_endpoint_where_kea_says_no_names_to_its_partner(
+        self, one: Look, server: str, version: str
+    ) -> None:
+        made = plan(but(one, server, version=version))
+        sets = [order.config for order in made.orders if order.command is Command.CONFIG_SET]
+        assert sets == [ConfigVariant.ASIDE, ConfigVariant.REJOIN]
+        assert step(made, "standby-test-aside").order == Order("b", Command.CONFIG_TEST, config=ConfigVariant.ASIDE)
+
+    @BOTH
+    def test_gives_the_lease_commands_back_before_it_needs_them_and_while_the_primary_serves(self, one: Look) -> None:
+        made = plan(one)
+        opened = step(made, "standby-open")
+        at = keys(made).index
+        assert at("primary-serves") < at("standby-open") < at("standby-alike")
+        assert opened.order == Order("b", Command.CONFIG_SET, config=ConfigVariant.ESTRANGED)
+        assert opened.before == (serves("a"),)
+        assert opened.required
+        assert not opened.rest
 
     def test_announces_a_pause_of_a_few_hundredths_of_a_second_however_many_leases_there_are(self) -> None:
         assert plan(TERMINATED).announced_pause == 0.02
@@ -166,7 +189,7 @@ class TestSeamless:
     def test_never_gives_the_standby_a_configuration_in_which_kea_syncs_by_itself_but_to_undo(self, one: Look) -> None:
         made = plan(one)
         sets = [order.config for order in made.orders if order.command is Command.CONFIG_SET]
-        assert sets == [ConfigVariant.ASIDE, ConfigVariant.REJOIN]
+        assert sets == [ConfigVariant.CLOSED, ConfigVariant.ESTRANGED, ConfigVariant.REJOIN]
         back = Order("b", Command.CONFIG_SET, config=ConfigVariant.RECORDED)
         on = [Order("b", Command.DHCP_ENABLE)] if one is SHARED else []
         assert [s.compensation for s in made.steps if s.compensation] == [back, *on]
@@ -263,9 +286,10 @@ class TestSeamlessCanNotBeGone:
     @BOTH
     def test_behind_a_control_agent(self, one: Look) -> None:
         behind = replace(config("b", one.b.mode), dedicated_listener=False)
-        assert refusal(but(one, "b", ha=behind)) == (
-            "b is reached by its partner through a Control Agent, which can't step aside"
+        assert refusal(but(one, "b", ha=behind, version="2.4.1")) == (
+            "b is reached by its partner through a Control Agent, which can't step aside before Kea 2.6"
         )
+        assert keys(plan(but(one, "b", ha=behind)))
 
     def test_where_the_configuration_can_not_be_read(self) -> None:
         assert refusal(but(TERMINATED, "b", no_ha_config=True)) == "the running configuration of b can't be read"

@@ -247,12 +247,18 @@ def test_a_sync_is_asked_for_only_to_forget_and_never_of_a_standby_that_serves(m
             assert made.strategy in {"seamless", "cover"}
             assert serves_not("b") in step.before
             assert step.may_refuse
+            assert step.unfetchable == "b"
+
+
+AWAY = {ConfigVariant.ASIDE, ConfigVariant.ESTRANGED, ConfigVariant.CLOSED}
 
 
 @every
 def test_what_is_changed_for_a_while_is_put_back(made: Plan) -> None:
     for step in made.steps:
-        if step.order and step.order.config is ConfigVariant.ASIDE and step.order.command is Command.CONFIG_SET:
+        if step.key == "standby-aside":
+            assert step.order
+            assert step.order.config in AWAY
             back = Order(step.order.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
             assert step.compensation == back
             assert not step.rest
@@ -323,9 +329,9 @@ def test_deadlines_are_finite_and_not_negative(made: Plan) -> None:
 def test_cover_tries_both_configurations_before_it_sets_one() -> None:
     orders = [(o.command, o.config) for o in plan(TERMINATED, "cover").orders if o.server == "b"]
     assert orders[:3] == [
-        (Command.CONFIG_TEST, ConfigVariant.ASIDE),
+        (Command.CONFIG_TEST, ConfigVariant.CLOSED),
         (Command.CONFIG_TEST, ConfigVariant.RECORDED),
-        (Command.CONFIG_SET, ConfigVariant.ASIDE),
+        (Command.CONFIG_SET, ConfigVariant.CLOSED),
     ]
     assert orders[-1] == (Command.CONFIG_SET, ConfigVariant.RECORDED)
 
@@ -379,7 +385,9 @@ def test_cover_needs_its_commands_and_names_what_is_missing(server: str, command
 
 def test_a_standby_behind_a_control_agent_can_not_step_aside() -> None:
     behind = replace(config("b"), dedicated_listener=False)
-    assert "Control Agent" in refusal(but(TERMINATED, "b", ha=behind), "cover")
+    before_names = but(TERMINATED, "b", ha=behind, version="2.4.1")
+    assert "Control Agent" in refusal(before_names, "cover")
+    assert plan(but(TERMINATED, "b", ha=behind), "cover").steps
 
 
 def test_a_standby_whose_configuration_can_not_be_read_can_not_step_aside() -> None:

@@ -104,7 +104,8 @@ def running_config(name: str, mode: Mode = Mode.HOT_STANDBY) -> dict[str, Any]:
 
 
 def _ha_of(configuration: dict[str, Any]) -> dict[str, Any]:
-    ha: dict[str, Any] = configuration["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"][0]
+    [hook] = (one for one in configuration["Dhcp4"]["hooks-libraries"] if one["library"] == "libdhcp_ha.so")
+    ha: dict[str, Any] = hook["parameters"]["high-availability"][0]
     return ha
 
 
@@ -193,7 +194,17 @@ class FakeKea:
 
     @property
     def reachable(self) -> bool:
-        """Return whether its partner finds its HA endpoint."""
+        """Return whether its partner finds its HA endpoint, and is not refused there as a stranger."""
+        return self._listens and OTHER[self.name] in {peer["name"] for peer in _ha_of(self.running)["peers"]}
+
+    @property
+    def fetchable(self) -> bool:
+        """Return whether its leases can be fetched, for which nobody has to say a name."""
+        libraries = {one["library"] for one in self.running["Dhcp4"]["hooks-libraries"]}
+        return self._listens and "libdhcp_lease_cmds.so" in libraries
+
+    @property
+    def _listens(self) -> bool:
         mine = next(peer for peer in _ha_of(self.running)["peers"] if peer["name"] == self.name)
         return self.alive and self.pair.linked and "127.0.0.1" not in mine["url"]
 
@@ -374,7 +385,7 @@ class FakeKea:
     def ha_sync(self, arguments: dict[str, Any]) -> Reply:
         assert arguments["server-name"] == OTHER[self.name]
         assert arguments["max-period"] > 0
-        if self.other.reachable:
+        if self.other.fetchable:
             self.pair.harm.append(f"{self.name} synced from a partner that was there")
             return Reply(0, "Lease database synchronization complete.")
         self.miss()

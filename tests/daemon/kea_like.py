@@ -109,9 +109,10 @@ def running_config(name: str) -> dict[str, Any]:
         "peers": peers,
         "multi-threading": {"enable-multi-threading": True, "http-dedicated-listener": True},
     }
+    leases = {"library": "/usr/lib/kea/hooks/libdhcp_lease_cmds.so"}
     hook = {"library": "/usr/lib/kea/hooks/libdhcp_ha.so", "parameters": {"high-availability": [relationship]}}
     subnets = [{"id": 1, "subnet": "10.77.0.0/24"}]
-    return {"Dhcp4": {"hooks-libraries": [hook], "subnet4": subnets}, "hash": f"HASH-OF-{name}"}
+    return {"Dhcp4": {"hooks-libraries": [hook, leases], "subnet4": subnets}, "hash": f"HASH-OF-{name}"}
 
 
 @dataclass
@@ -223,7 +224,18 @@ class FakeServer:
 
     @property
     def aside(self) -> bool:
-        """Whether its HA endpoint is where its partner can't find it."""
+        """Whether its partner can't find its HA endpoint, or is refused there as a stranger."""
+        return self._moved or PARTNERS[self.name] not in {peer["name"] for peer in self.relationship["peers"]}
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether its leases can be fetched, for which nobody has to say a name."""
+        return not self._moved and any(
+            "lease_cmds" in one["library"] for one in self.running["Dhcp4"]["hooks-libraries"]
+        )
+
+    @property
+    def _moved(self) -> bool:
         own = next(peer for peer in self.relationship["peers"] if peer["name"] == self.name)
         return "127.0.0.1" in own["url"]
 
@@ -313,7 +325,7 @@ class FakeServer:
         return None
 
     def _ha_sync(self, _: Mapping[str, Any]) -> str | None:
-        if not self.partner.aside:
+        if self.partner.fetchable:
             self.pair.harm.append(f"{self.name} was made to sync from a partner that is there")
             return None
         self.partner_state = HaState.UNAVAILABLE

@@ -623,6 +623,45 @@ def stands_aside(stage: Stage) -> Stage:
     return stage
 
 
+FORGET = Step(
+    "primary-forget",
+    "let a find b gone",
+    Order("a", Command.HA_SYNC, {"server-name": "b", "max-period": 10}),
+    may_refuse=True,
+    unfetchable="b",
+)
+
+
+async def test_a_sync_that_must_fetch_nothing_is_not_asked_for_beside_a_server_that_would_give_its_leases(
+    stage: Stage,
+) -> None:
+    """It was restarted, say, and runs what is on its disk: a real sync would take service from the clients."""
+    outcome = await stage.performer.perform(only(FORGET))
+    assert outcome.result == "failed"
+    assert outcome.reason.startswith(
+        "before the step «let a find b gone»: b runs a configuration with which its leases could be fetched"
+    )
+    assert not stage.pair.a.sent
+    assert not stage.announced(only())
+
+
+async def test_a_sync_that_must_fetch_nothing_is_not_asked_for_while_the_configuration_is_unknown(
+    stands_aside: Stage,
+) -> None:
+    stage = stands_aside
+    stage.pair.b.refuses = lambda command, _: command == "config-get"
+    outcome = await stage.performer.perform(only(FORGET))
+    assert outcome.result == "failed"
+    assert "the running configuration of b can't be read" in outcome.reason
+    assert not stage.pair.a.sent
+
+
+async def test_a_sync_that_must_fetch_nothing_goes_out_where_nothing_can_be_fetched(stands_aside: Stage) -> None:
+    outcome = await stands_aside.performer.perform(only(FORGET))
+    assert outcome.result == "ok"
+    assert [command for command, _ in stands_aside.pair.a.sent] == ["ha-sync"]
+
+
 async def test_a_burst_is_written_down_whole_and_sent_with_nothing_between(stands_aside: Stage) -> None:
     stage, happened = stands_aside, list[str]()
     observe, write = stage.pair.a.observe, stage.journal.write

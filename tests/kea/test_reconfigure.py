@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from keawatch.errors import KeaProtocolError
-from keawatch.kea.reconfigure import ReconfigureError, aside, recorded, redacted
+from keawatch.kea.reconfigure import (
+    ReconfigureError,
+    aside,
+    closed,
+    estranged,
+    is_aside,
+    is_unfetchable,
+    recorded,
+    redacted,
+    rejoining,
+)
 from tests.kea import replies
 from tests.kea.test_configuration import MINIMAL, with_ha
 
@@ -40,6 +50,33 @@ class TestCaptured:
             f"/sync-leases: {True} -> {False}",
         ]
         assert arguments == before
+
+    def test_estranged_changes_two_values_and_nothing_else(self, version: str) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        before = copy.deepcopy(arguments)
+        changed = differences(recorded(arguments), estranged(arguments, "a"))
+        assert [line.rpartition("high-availability/0")[2] for line in changed] == [
+            "/peers/1/name: b -> b-set-aside-by-keawatch",
+            f"/sync-leases: {True} -> {False}",
+        ]
+        assert arguments == before
+
+    def test_closed_lacks_the_lease_commands_beside_that_and_nothing_else(self, version: str) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        before = copy.deepcopy(arguments)
+        made, stranger = closed(arguments, "a"), estranged(arguments, "a")
+        libraries = stranger["Dhcp4"]["hooks-libraries"]
+        gone = [one for one in libraries if one not in made["Dhcp4"]["hooks-libraries"]]
+        assert [one["library"].rpartition("/")[2] for one in gone] == ["libdhcp_lease_cmds.so"]
+        assert made == {"Dhcp4": stranger["Dhcp4"] | {"hooks-libraries": [one for one in libraries if one not in gone]}}
+        assert arguments == before
+
+    def test_knows_what_is_aside_and_whose_leases_can_be_fetched(self, version: str) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        made = {make.__name__: make(arguments, "a") for make in (estranged, closed, rejoining)}
+        made |= {"aside": aside(arguments, "a", "3.0.4"), "as it was": arguments}
+        assert [name for name, one in made.items() if is_aside(one, "a")] == ["estranged", "closed", "aside"]
+        assert [name for name, one in made.items() if is_unfetchable(one, "a")] == ["closed", "aside"]
 
     def test_redacted_holds_no_password(self, version: str) -> None:
         text = json.dumps(redacted(replies.arguments(f"{version}-config-get-a")))
@@ -107,6 +144,38 @@ class TestAside:
     def test_of_nonsense_is_a_kea_error(self, arguments: Any) -> None:
         with pytest.raises((KeaProtocolError, ReconfigureError)):
             aside(arguments, "a")
+
+
+class TestEstranged:
+    def test_leaves_a_backup_server_known(self) -> None:
+        backup = {"name": "c", "url": "http://10.77.0.4:8765/", "role": "backup"}
+        made = estranged(with_ha(MINIMAL | {"peers": [*MINIMAL["peers"], backup]}), "a")
+        peers = made["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"][0]["peers"]
+        assert [peer["name"] for peer in peers] == ["a", "b-set-aside-by-keawatch", "c"]
+
+    def test_needs_no_listener_of_its_own(self) -> None:
+        behind_an_agent = with_ha(MINIMAL | {"multi-threading": {"http-dedicated-listener": False}})
+        assert is_aside(estranged(behind_an_agent, "a"), "a")
+
+    def test_without_lease_commands_there_is_nothing_to_take_out(self) -> None:
+        hook = with_ha(MINIMAL)["Dhcp4"]["hooks-libraries"][1]
+        assert (
+            closed({"Dhcp4": {"hooks-libraries": [hook]}}, "a")["Dhcp4"]["hooks-libraries"][0]["library"]
+            == hook["library"]
+        )
+
+    @pytest.mark.parametrize("make", [estranged, closed])
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"Dhcp4": {}}, "has no HA hook"),
+            (with_ha(MINIMAL | {"this-server-name": "x"}), "none of the 1 HA relationships"),
+            (with_ha(MINIMAL | {"peers": []}), "not among the peers"),
+        ],
+    )
+    def test_says_why_it_is_impossible(self, make: Any, arguments: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ReconfigureError, match=sentence):
+            make(arguments, "a")
 
 
 class TestRedacted:

@@ -86,6 +86,8 @@ class PairSpec:
     cache_threshold: float | None = None
     faketime: frozenset[str] = frozenset()
     agent: bool = False
+    through_agents: bool = False
+    """Whether the servers reach one another through their Control Agents, and have no HA listener of their own."""
     tls: bool = False
     basic_auth: tuple[str, str] | None = None
     backup: bool = False
@@ -298,7 +300,7 @@ def _ha(node: NodeConfig) -> Json:
         "sync-leases": spec.sync_leases,
         "multi-threading": {
             "enable-multi-threading": True,
-            "http-dedicated-listener": True,
+            "http-dedicated-listener": not spec.through_agents,
             "http-listener-threads": spec.http_listener_threads,
             "http-client-threads": spec.http_client_threads,
         },
@@ -320,5 +322,5 @@ def _ha(node: NodeConfig) -> Json:
 
 
 def _peer(spec: PairSpec, name: str) -> Json:
-    url = f"http://{ipv4(name)}:{HA_PORTS[spec.service]}/"
+    url = f"http://{ipv4(name)}:{AGENT_PORT if spec.through_agents else HA_PORTS[spec.service]}/"
     return {"name": name, "url": url, "role": spec.roles[name], "auto-failover": spec.auto_failover}

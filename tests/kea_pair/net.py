@@ -3,12 +3,16 @@ Network namespaces of a laboratory: five hosts' worth of them, all addresses ins
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -171,6 +175,39 @@ class Network:
         match = ("to", ipv4(partner), "ipproto", "tcp", "dport", str(port))
         self.ip(host, "rule", "add", *match, "type", "blackhole")
 
+    @contextlib.contextmanager
+    def silent_when_closed(self, host: str, partner: str, port: int) -> Iterator[None]:
+        """
+        While it lasts, a TCP port of a host on which nobody listens answers nothing to another, not even that it is closed.
+
+        So does FreeBSD with net.inet.tcp.blackhole, which is how pfSense comes. Linux always answers, so its answers are dropped for as
+        long as nobody listens.
+        """
+        rule = f"to {ipv4(partner)} ipproto tcp sport {port} type blackhole"
+        ended = threading.Event()
+
+        def watch(orders: IO[str]) -> None:
+            dropped = False
+            with listening(self.namespace(host)) as look:
+                while not ended.wait(0.001):
+                    if ((ipv4(host), port) in look()) is dropped:
+                        print(f"rule {'del' if dropped else 'add'} {rule}", file=orders, flush=True)
+                        dropped = not dropped
+            if dropped:
+                print(f"rule del {rule}", file=orders, flush=True)
+
+        # One process for all rules: a port that is open again is to answer at once.
+        command = self.enter(host, ["ip", "-force", "-batch", "-"])
+        with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as ip:
+            assert ip.stdin
+            watching = threading.Thread(target=watch, args=(ip.stdin,), daemon=True)
+            watching.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                watching.join()
+
     def abort(self, host: str, partner: str) -> None:
         """
         Close a host's TCP connections with another, where the kernel can.
@@ -242,6 +279,43 @@ def listens(pid: int, port: int) -> bool:
     """
     rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
+@contextlib.contextmanager
+def listening(namespace: str) -> Iterator[Callable[[], set[tuple[str, int]]]]:
+    """
+    Give a function that tells where in a namespace somebody listens (TCP, IPv4), in a fraction of a millisecond.
+
+    The calling thread stays in the namespace. /proc/net/tcp takes 7 ms, since it goes through all that is connected as well.
+    """
+    with (NAMESPACES / namespace).open() as place:
+        if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), _CLONE_NEWNET):
+            raise LabError(f"{namespace} can't be entered: {os.strerror(ctypes.get_errno())}")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as asking:
+        yield lambda: set(_listeners(asking))
+
+
+_CLONE_NEWNET = 0x40000000
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_REQUEST_AND_DUMP = 0x301
+_DONE = 3
+_LISTEN = 1 << 10
+
+
+def _listeners(asking: socket.socket) -> Iterator[tuple[str, int]]:
+    # struct nlmsghdr and struct inet_diag_req_v2 (linux/inet_diag.h), with no socket named.
+    wanted = struct.pack("=BBBxI48x", socket.AF_INET, socket.IPPROTO_TCP, 0, _LISTEN)
+    asking.send(struct.pack("=IHHII", 16 + len(wanted), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 0, 0) + wanted)
+    while True:
+        heard = asking.recv(1 << 16)
+        while len(heard) >= 16:
+            length, kind = struct.unpack_from("=IH", heard)
+            if kind == _DONE:
+                return
+            port, address = struct.unpack_from("!H2x4s", heard, 20)
+            yield socket.inet_ntoa(address), port
+            heard = heard[(length + 3) & ~3 :]
 
 
 def pids_in(namespace: str) -> list[int]:

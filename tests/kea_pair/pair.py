@@ -517,6 +517,13 @@ class Pair:
         port = HA_PORTS[self.spec.service]
         self.network.refuse_port(node.name, self.partner(node).name, port)
 
+    def silent_when_closed(self, node: Node) -> contextlib.AbstractContextManager[None]:
+        """
+        While it lasts, one server's HA port answers its partner nothing when nobody listens there, as on pfSense.
+        """
+        port = HA_PORTS[self.spec.service]
+        return self.network.silent_when_closed(node.name, self.partner(node).name, port)
+
     def mend(self) -> None:
         """
         Undo every cut between the servers.

@@ -29,6 +29,8 @@ answers late. What this is to catch, a moment in which nobody serves until a hea
 """
 BESIDE_A_BACKUP = "clock"
 """The cause that is played with a backup server beside the pair."""
+THROUGH_AGENTS = "clock-old"
+"""The cause that is played with servers that reach one another through their Control Agents."""
 if WHOLE:
     DEATHS += [("clock", 4), ("clock-old", 6), ("subnets-old", 4)]
 
@@ -38,7 +40,15 @@ def healed(request: pytest.FixtureRequest, possible: None) -> dict[tuple[str, st
     """Heal the same death on both versions by every strategy, side by side."""
     cause, service = request.param
     cases = [
-        Case(version, cause, strategy, heartbeat=HEARTBEAT, service=service, backup=cause == BESIDE_A_BACKUP)
+        Case(
+            version,
+            cause,
+            strategy,
+            heartbeat=HEARTBEAT,
+            service=service,
+            backup=cause == BESIDE_A_BACKUP,
+            through_agents=cause == THROUGH_AGENTS,
+        )
         for version in VERSIONS
         for strategy in STRATEGIES
         if WHOLE or strategy == "seamless" or version == TURN[cause]

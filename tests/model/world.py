@@ -765,7 +765,8 @@ def _serves(server: SimServer) -> bool:
 
 def _is_at_its_place(server: SimServer) -> bool:
     place = server.listener
-    return place is not None and place[0] != "127.0.0.1"
+    known = server.service and server.service.relationship.partner.name in {"a", "b"}
+    return place is not None and place[0] != "127.0.0.1" and bool(known)
 
 
 def _is_live(lease: Json, now: float) -> bool:

@@ -6,6 +6,7 @@ docs/architecture.md says what was seen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -107,6 +108,7 @@ def come_back_alike(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a.server, facts.b.server
     waits = (state(b, HaState.WAITING, HaState.READY), serves_not(b))
     return (
+        *_opened(facts, only_if=(state(a, HaState.PARTNER_DOWN), *waits)),
         Step(
             key="standby-alike",
             title=f"make {b}'s leases those of {a}, which goes on serving",
@@ -135,6 +137,24 @@ def come_back_alike(facts: Facts) -> tuple[Step, ...]:
             deadline=LONGEST_WORK,
             rest=True,
             work=Work.RECONCILE,
+        ),
+    )
+
+
+def _opened(facts: Facts, only_if: tuple[Condition, ...]) -> tuple[Step, ...]:
+    """Return the step that gives a closed standby its lease commands back, so that its leases can be made alike."""
+    a, b = facts.a.server, facts.b.server
+    if _way_aside(facts) is not ConfigVariant.CLOSED or facts.a.state in NORMAL_STATES:
+        return ()
+    return (
+        Step(
+            key="standby-open",
+            title=f"give {b} its lease commands back, {a} being a stranger to it still",
+            order=Order(b, Command.CONFIG_SET, config=ConfigVariant.ESTRANGED),
+            only_if=only_if,
+            before=(serves(a),),
+            after=(state(b, HaState.WAITING, HaState.READY), serves_not(b)),
+            deadline=15.0,
         ),
     )
 
@@ -299,7 +319,7 @@ def _cover(diagnosis: Diagnosis, facts: Facts) -> Proposal:
     """
     Return the plan in which the primary serves all along.
 
-    The standby's HA endpoint steps aside, so that ``ha-maintenance-start`` finds it gone and puts the primary straight
+    The standby steps aside, so that ``ha-maintenance-start`` finds it gone or gets an error and puts the primary straight
     into ``partner-down`` (ha_service.cc, processMaintenanceStart); then the standby comes back and syncs. The standby is
     never without HA: killed at any moment, keawatch leaves it a standby that still hears the primary and would take over.
     """
@@ -352,9 +372,24 @@ def can_step_aside(facts: Facts) -> str | None:
     b = facts.b
     if b.facts.ha is None:
         return f"the running configuration of {b.server} can't be read"
-    if not b.facts.ha.dedicated_listener:
-        return f"{b.server} is reached by its partner through a Control Agent, which can't step aside"
+    if _way_aside(facts) is ConfigVariant.ASIDE and not b.facts.ha.dedicated_listener:
+        return f"{b.server} is reached by its partner through a Control Agent, which can't step aside before Kea 2.6"
     return None
+
+
+_NAMES_SINCE = (2, 6)
+"""Since which Kea a server's orders to its partner carry its name (command_creator.cc), and are refused where it is unknown."""
+
+
+def _way_aside(facts: Facts) -> ConfigVariant:
+    """Return with which configuration the standby gets out of its partner's reach."""
+    names = all(_version(seen.facts.version) >= _NAMES_SINCE for seen in (facts.a, facts.b))
+    return ConfigVariant.CLOSED if names else ConfigVariant.ASIDE
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", text or "")
+    return tuple(map(int, found.groups())) if found else ()
 
 
 _COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, can_step_aside)
@@ -395,17 +430,23 @@ def step_aside(
     facts: Facts, *, still: tuple[Condition, ...], rests: tuple[Condition, ...], last: tuple[Step, ...] = ()
 ) -> tuple[Step, ...]:
     """
-    Return the steps by which the standby's HA endpoint gets out of its partner's reach, after asking whether it would come back.
+    Return the steps by which the standby gets out of its partner's reach, after asking whether it would come back.
 
     *still* must hold until it goes, and *rests* after it was asked; *last* is done right before it goes.
     """
-    b = facts.b
+    a, b, way = facts.a, facts.b, _way_aside(facts)
+    if way is ConfigVariant.CLOSED and a.state in NORMAL_STATES:
+        # A primary at work goes on sending lease updates until it is alone, and clients wait for those; nobody fetches leases here.
+        way = ConfigVariant.ESTRANGED
+    goes = f"move {b.server}'s HA endpoint to its loopback address"
+    if way is not ConfigVariant.ASIDE:
+        goes = f"have {b.server} know {a.server} by another name, so that it refuses at once what {a.server} orders"
     back = Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED)
     return (
         Step(
             key="standby-test-aside",
             title=f"ask {b.server} whether it would accept the configuration in which it steps aside",
-            order=Order(b.server, Command.CONFIG_TEST, config=ConfigVariant.ASIDE),
+            order=Order(b.server, Command.CONFIG_TEST, config=way),
             before=(*still, clocks_agree(facts)),
             after=rests,
             rest=True,
@@ -421,8 +462,8 @@ def step_aside(
         *last,
         Step(
             key="standby-aside",
-            title=f"move {b.server}'s HA endpoint to its loopback address",
-            order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.ASIDE),
+            title=goes,
+            order=Order(b.server, Command.CONFIG_SET, config=way),
             before=still,
             after=(state(b.server, HaState.WAITING, HaState.READY),),
             deadline=15.0,
@@ -449,15 +490,16 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
         Step(
             key="primary-forget",
             title=f"let {a.server} find {b.server} gone, which clears what it remembers of clocks and partner",
-            # The connection is refused at once, so nothing is synced; the failure clears the remembered skew
+            # The connection is refused or no leases are to be had, so nothing is synced; the failure clears the remembered skew
             # (communication_state.cc, resetPartnerTime) and marks the partner unavailable.
+            unfetchable=b.server,
             order=Order(a.server, Command.HA_SYNC, {"server-name": b.server, "max-period": 10}),
             only_if=(state(a.server, HaState.TERMINATED),),
             before=alone,
             after=(state(a.server, HaState.TERMINATED), serves(a.server)),
             deadline=12.0,
             may_refuse=True,
-            # Refused, it takes a millisecond. Where packets are dropped it holds the primary for Kea's ten seconds, and what
+            # Refused, it takes milliseconds. Where packets are dropped it holds the primary for Kea's ten seconds, and what
             # follows would hold it as long once more.
             at_most=2.0,
         ),

@@ -59,7 +59,11 @@ class ConfigVariant(StrEnum):
     REJOIN = "rejoin"
     """As it ran before, without Kea's own sync: what it lacks is written to it by lease commands."""
     ASIDE = "aside"
-    """The same, with the HA endpoint of this server on the loopback address and without Kea's own sync."""
+    """The same, with the HA endpoint of this server on the loopback address: for Kea before 2.6, which can't be estranged."""
+    ESTRANGED = "estranged"
+    """The same, with its partner under a name that it does not go by, so that what its partner orders is refused at once."""
+    CLOSED = "closed"
+    """The same, without the lease commands either: its partner can't fetch its leases."""
 
 
 class Fact(StrEnum):
@@ -286,6 +290,8 @@ class Step:
     """The server that the work is about, where it is about one."""
     again: bool = False
     """Whether a plan that is taken up after a crash begins here at the latest: what the step proves does not last."""
+    unfetchable: str | None = None
+    """The server of which nobody must be able to fetch leases: its running configuration is read, and else the plan given up."""
 
 
 @dataclass(frozen=True, slots=True)

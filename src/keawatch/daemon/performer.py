@@ -31,7 +31,7 @@ from keawatch.errors import (
     KeawatchError,
 )
 from keawatch.kea.protocol import Reply
-from keawatch.kea.reconfigure import aside, is_aside, recorded, rejoining
+from keawatch.kea.reconfigure import aside, closed, estranged, is_aside, is_unfetchable, recorded, rejoining
 from keawatch.leases.reconcile import Limits
 
 LOOK_DEADLINE = 5.0
@@ -231,6 +231,8 @@ def _idle(_: str, __: int, ___: int | None) -> None:
 _MADE: Mapping[ConfigVariant, Callable[[Any, str], dict[str, Any]]] = {
     ConfigVariant.RECORDED: lambda kept, _: recorded(kept),
     ConfigVariant.ASIDE: aside,
+    ConfigVariant.ESTRANGED: estranged,
+    ConfigVariant.CLOSED: closed,
     ConfigVariant.REJOIN: rejoining,
 }
 
@@ -372,6 +374,19 @@ class Performer:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
 
+    async def _check_unfetchable(self, step: Step) -> None:
+        """Give the plan up when leases could be fetched that must not be: it was restarted, say, with its configuration from disk."""
+        if step.unfetchable is None:
+            return
+        try:
+            reply = await self._servers[step.unfetchable].read("config-get", None, deadline=COMMAND_DEADLINE)
+            if is_unfetchable(reply.arguments, step.unfetchable):
+                return
+            reason = f"{step.unfetchable} runs a configuration with which its leases could be fetched"
+        except KeaError as error:
+            reason = f"the running configuration of {step.unfetchable} can't be read ({error})"
+        raise _GivenUp(f"before the step «{step.title}»: {reason}")
+
     async def _let_pass(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -388,6 +403,7 @@ class Performer:
         if step.order is None:
             return None
         arguments = self._arguments(run.plan, step.order)
+        await self._check_unfetchable(step)
         told = ", then ".join(str(order) for order in (step.order, *step.then))
         try:
             self._journal.write(self.pair, "step", {"key": step.key, "order": told}, plan=run.plan.id)

@@ -1,5 +1,5 @@
 """
-Makes one configuration out of another: as it was recorded, with the server's HA endpoint set aside, or without passwords.
+Makes one configuration out of another: as it was recorded, with the server out of its partner's reach, or without passwords.
 
 Every function takes the ``arguments`` of a ``config-get`` and leaves them as they are. Nothing is sent here.
 """
@@ -18,6 +18,8 @@ HIDDEN = "***"
 _SECRETS = frozenset({"password", "basic-auth-password", "secret", "tsig-key-secret"})
 _LOOPBACKS = frozenset({"127.0.0.1", "::1"})
 _BEFORE_HASHES = "2.2.0"
+_ESTRANGED = "-set-aside-by-keawatch"
+"""What stands behind the partner's name meanwhile; whoever reads Kea's log sees whose doing it is."""
 
 
 class ReconfigureError(KeaError):
@@ -52,14 +54,53 @@ def aside(arguments: Any, this_server: str, version: str | None = None) -> dict[
     return made
 
 
+def estranged(arguments: Any, this_server: str) -> dict[str, Any]:
+    """
+    Return a copy in which this server knows its partner by another name, and Kea's own sync is off.
+
+    Since Kea 2.6 what a server orders of its partner carries its name, and is refused with result 1 where no relationship has it
+    (ha_impl.cc, getHAServiceByServerName). For its partner that is as good as gone, and said at once over a port that stays open:
+    a closed one may answer nothing for ten seconds (FreeBSD with net.inet.tcp.blackhole, which is how pfSense comes).
+    """
+    made = recorded(arguments)
+    relationship = _relationship(made, this_server)
+    _peer(relationship, this_server)
+    for partner in _partners(relationship, this_server):
+        partner["name"] += _ESTRANGED
+    relationship["sync-leases"] = False
+    return made
+
+
+def closed(arguments: Any, this_server: str) -> dict[str, Any]:
+    """Return the same without the hook of the lease commands, so that a sync from this server fails at once, having fetched nothing."""
+    made = estranged(arguments, this_server)
+    _, dhcp = dhcp_part(made)
+    libraries = dhcp.raw_maps("hooks-libraries")
+    next(iter(made.values()))["hooks-libraries"] = [one for one in libraries if not _has_lease_commands(one)]
+    return made
+
+
 def is_aside(arguments: Any, this_server: str) -> bool:
-    """Return whether this server's own HA endpoint is on the loopback address, as ``aside`` puts it; raises KeaProtocolError."""
+    """Return whether this server is out of its partner's reach, by ``aside`` or ``estranged``; raises KeaProtocolError."""
     made = recorded(arguments)
     try:
-        url = _peer(_relationship(made, this_server), this_server)["url"]
-        return (urlsplit(url).hostname or "") in _LOOPBACKS
+        relationship = _relationship(made, this_server)
+        url = _peer(relationship, this_server)["url"]
+        strangers = [str(peer.get("name")).endswith(_ESTRANGED) for peer in _partners(relationship, this_server)]
+        return (urlsplit(url).hostname or "") in _LOOPBACKS or any(strangers)
     except (ReconfigureError, ValueError):
         return False
+
+
+def is_unfetchable(arguments: Any, this_server: str) -> bool:
+    """Return whether no partner can fetch this server's leases, by ``aside`` or ``closed``; raises KeaProtocolError."""
+    if not is_aside(arguments, this_server):
+        return False
+    made = recorded(arguments)
+    _, dhcp = dhcp_part(made)
+    url = _peer(_relationship(made, this_server), this_server)["url"]
+    libraries = dhcp.raw_maps("hooks-libraries")
+    return (urlsplit(url).hostname or "") in _LOOPBACKS or not any(_has_lease_commands(one) for one in libraries)
 
 
 def rejoining(arguments: Any, this_server: str) -> dict[str, Any]:
@@ -113,6 +154,15 @@ def _peer(relationship: dict[str, Any], this_server: str) -> dict[str, Any]:
         if peer.get("name") == this_server and isinstance(peer.get("url"), str):
             return peer
     raise ReconfigureError(f"{this_server} is not among the peers of its own HA configuration, or has no url there")
+
+
+def _partners(relationship: dict[str, Any], this_server: str) -> list[dict[str, Any]]:
+    peers = Fields(relationship, "high-availability").raw_maps("peers")
+    return [peer for peer in peers if peer.get("name") != this_server and peer.get("role") != "backup"]
+
+
+def _has_lease_commands(library: dict[str, Any]) -> bool:
+    return "libdhcp_lease_cmds" in str(library.get("library"))
 
 
 def _on_loopback(url: str, this_server: str) -> str:

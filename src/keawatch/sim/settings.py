@@ -119,8 +119,6 @@ def read_settings(config: Json, profile: Profile) -> Settings:
     libraries = dhcp.get("hooks-libraries", [])
     names = {_library(entry): entry.get("parameters") for entry in libraries}
     hooks = frozenset(names)
-    if "ha" in hooks and "lease_cmds" not in hooks:
-        raise RefusedError("the HA hook needs libdhcp_lease_cmds.so to be loaded")
     return Settings(
         family=family,
         relationship=_read_relationship(names["ha"], profile) if "ha" in hooks else None,

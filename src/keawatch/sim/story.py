@@ -126,7 +126,8 @@ class Configure:
     """
     Send a server a variant of its recorded configuration.
 
-    "full", "without-ha", "no-sync", "held" (paused in waiting) or "aside" (HA listener on the loopback address, no sync).
+    "full", "without-ha", "no-sync", "held" (paused in waiting), "aside" (HA listener on the loopback address, no sync),
+    "estranged" (its partner under another name, no sync) or "closed" (the same without lease commands).
     """
 
     server: str
@@ -285,6 +286,12 @@ def variant(recorded: Json, name: str) -> Json:
         ha["sync-leases"] = False
         this = next(peer for peer in ha["peers"] if peer["name"] == ha["this-server-name"])
         this["url"] = _ASIDE
+    elif name in {"estranged", "closed"}:
+        ha["sync-leases"] = False
+        partner = next(peer for peer in ha["peers"] if peer["name"] != ha["this-server-name"])
+        partner["name"] = "a-stranger"
+        if name == "closed":
+            made[f"Dhcp{family}"]["hooks-libraries"] = [one for one in libraries if "lease_cmds" not in one["library"]]
     elif name == "held":
         ha["state-machine"] = {"states": [{"state": "waiting", "pause": "always"}]}
     return made
