@@ -32,6 +32,7 @@ from tests.kea_pair.whole import WHOLE, Case, named, turn
 VERSIONS = ("2.6", "3.0")
 RATE = 50
 CLIENTS = 100
+TORN_CASES = [("2.6", 4), ("3.0", 4)]
 CASES = [(version, service) for service in (4, 6) for version in VERSIONS]
 LARGE = (60_000, Counts(missing=5000, extra=500, owner=200, older=200))
 FEWER = (20_000, Counts(missing=2000, extra=200, owner=100, older=100))
@@ -389,6 +390,67 @@ class TestAReconcileKilledInTheMiddle:
 
 EMPTIED_CASES = turn([("2.6", 4), ("3.0", 4)])
 FULL = 400
+
+
+@dataclass(frozen=True)
+class Torn:
+    """What became of a pair whose primary's lease file was cut off in the middle of a line, and written on."""
+
+    strays: list[str]
+    """Addresses that only the primary has, and that are in no subnet of its."""
+    apart: Counts
+    diff: Json
+    status: Json
+    ends: list[Json]
+
+
+@pytest.fixture(scope="module")
+def torn(possible: None) -> dict[Case, Torn]:
+    return side_by_side(tear, TORN_CASES)
+
+
+def tear(lab: Lab, case: Case) -> Torn:
+    """Cut the primary's lease file off behind a «1», give out a lease, restart the primary, and let keawatch look."""
+    version, service = case
+    pair = lab.pair(PairSpec(version=version, service=service))
+    pair.start()
+    pair.wait_normal()
+    primary = pair.primary
+    primary.kill()
+    with (primary.home / "data" / f"leases{service}.csv").open("a") as file:
+        file.write("1")
+    primary.start()
+    pair.wait_normal()
+    pair.clients().run(RATE, 2, CLIENTS)
+    primary.restart()
+    pair.wait_normal()
+    watch = Keawatch(lab, pair, Told())
+    watch.start()
+    status = watch.wait_for("OK", 60)
+    time.sleep(8.0)  # As long as three attempts would take.
+    diff = watch.document("diff")
+    first, second = both(pair)
+    watch.stop()
+    strays = [address for _, address in set(first) - set(second)]
+    return Torn(strays, judge(first, second), diff, status, watch.ends())
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("case", TORN_CASES, ids=named)
+class TestALeaseFileThatWasCutOffInTheMiddleOfALine:
+    def test_leaves_the_primary_a_record_outside_its_subnet(self, torn: dict[Case, Torn], case: Case) -> None:
+        assert [address.partition(".")[0] for address in torn[case].strays] == ["110"]
+
+    def test_is_told_and_no_difference(self, torn: dict[Case, Torn], case: Case) -> None:
+        diff = torn[case].diff
+        print(diff["strays"])
+        assert diff["strays"][0].startswith(f"a has a record of {torn[case].strays[0]} in subnet 1")
+        assert torn[case].apart.missing == 1
+        assert diff["missing"] == 0
+
+    def test_calls_for_no_plan_that_fails_again_and_again(self, torn: dict[Case, Torn], case: Case) -> None:
+        assert not torn[case].ends
+        assert torn[case].status["diagnosis"]["code"] == "OK"
 
 
 @dataclass(frozen=True)

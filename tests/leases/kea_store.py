@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 
 from hypothesis import settings
 
-from keawatch.core.model import SERVING_STATES, HaState, Mode, Spell
+from keawatch.core.model import SERVING_STATES, HaState, Mode, ServerFacts, Spell
 from keawatch.core.pools import LeaseCounts, PoolUse
 from keawatch.core.testimony import Testimony
 from keawatch.errors import KeaTimeoutError
 from keawatch.kea.client import Who
 from keawatch.kea.places import LISTENER_COMMANDS, is_reading
 from keawatch.kea.protocol import Reply, checked
+from keawatch.leases.lease import Within
 from keawatch.leases.verdict import Judge, Sides
 from keawatch.sim.agenda import Agenda, Clock
 from keawatch.sim.answers import RefusedError
@@ -147,6 +148,7 @@ class KeaStore:
     leases: Iterable[Json] = ()
     family: int = 4
     version: str = "3.0"
+    facts: ServerFacts = field(default_factory=lambda: ServerFacts(subnets={1: "10.0.0.0/8"}))
 
     asked: list[tuple[str, Json]] = field(default_factory=list)
     """Every command that came, in order."""
@@ -314,9 +316,14 @@ BALANCED = Testimony(
 assert HaState.HOT_STANDBY in SERVING_STATES
 
 
+WITHIN: Within = {1: (0x0A000000, 0x0AFFFFFF)}
+"""The bounds of subnet 1 (DHCPv4); those of DHCPv6 are not known here, and so nothing is outside of them."""
+
+
 def judge(first: KeaStore, second: KeaStore, testimony: Testimony = NORMAL, *, balanced: bool = False) -> Judge:
     """Return who judges two servers; the first is the primary."""
-    return Judge(Sides(first, second, first.family, balanced=balanced), testimony, unix)
+    within = WITHIN if first.family == 4 else {}
+    return Judge(Sides(first, second, first.family, balanced=balanced), testimony, unix, within)
 
 
 def two(first: Iterable[Json] = (), second: Iterable[Json] = (), **more: Any) -> tuple[KeaStore, KeaStore]:

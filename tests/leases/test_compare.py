@@ -20,8 +20,8 @@ from keawatch.core import testimony
 from keawatch.core.comparison import Comparison, Fate, Kind
 from keawatch.errors import KeaCommandError, KeaProtocolError, KeaTimeoutError
 from keawatch.leases import compare
-from keawatch.leases.compare import LOOKS, MOST_RIVALS, SETTLE, Comparing, Found, Suspects
-from keawatch.leases.lease import key_of
+from keawatch.leases.compare import LOOKS, MOST_RIVALS, MOST_STRAYS, SETTLE, Comparing, Found, Suspects
+from keawatch.leases.lease import is_stray, key_of
 from keawatch.leases.pages import Ahead
 from keawatch.leases.scope import is_secondarys
 from tests.leases.kea_store import (
@@ -168,6 +168,42 @@ class TestTwoDatabases:
         comparison = await compared(a, b)
         assert comparison.counts == {Kind.OWNER: 1, Kind.DIFFERS: 1}
         assert a.commands.keys() == {"lease6-get-page"}
+
+
+class TestStrays:
+    """A lease file that is cut off in the middle of a line and written on: «1» and «10.0.0.7,...» become 110.0.0.7."""
+
+    STRAY = lease(7, ip_address="110.0.0.7")
+
+    async def test_are_told_and_are_no_difference(self) -> None:
+        a, b = two([*map(lease, range(5)), self.STRAY], map(lease, range(5)))
+        comparison = await compared(a, b)
+        assert comparison.is_clean
+        assert comparison.compared == {"a": 6, "b": 5}
+        (stray,) = comparison.strays
+        assert stray.startswith("a has a record of 110.0.0.7 in subnet 1, which does not reach so far")
+
+    async def test_are_told_of_either_server(self) -> None:
+        comparison = await compared(*two([], [self.STRAY]))
+        assert comparison.is_clean
+        assert comparison.strays[0].startswith("b has")
+
+    async def test_are_bounded(self) -> None:
+        comparison = await compared(*two([lease(n, ip_address=f"110.0.0.{n}") for n in range(1, 40)], []))
+        assert comparison.is_clean
+        assert len(comparison.strays) == MOST_STRAYS
+
+    async def test_that_have_run_out_are_not_worth_a_word(self) -> None:
+        assert not (await compared(*two([self.STRAY | {"cltt": NOW - 5000}], []))).strays
+
+    async def test_are_none_of_a_subnet_that_is_not_known(self) -> None:
+        comparison = await compared(*two([self.STRAY | {"subnet-id": 2}], []))
+        assert (comparison.differences, comparison.strays) == (1, ())
+
+    async def test_are_none_of_delegated_prefixes(self) -> None:
+        outside = prefix(1)
+        assert not is_stray(outside, 6, {1: (0, 1)})
+        assert is_stray(lease6(1), 6, {1: (0, 1)})
 
 
 class TestTraffic:

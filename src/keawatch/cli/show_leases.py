@@ -73,6 +73,8 @@ def diff(console: Console, found: Mapping[str, Any]) -> None:
     if found.get("randomised"):
         share = found["randomised"] / found["hw_addresses"]
         console.print(f"  {share:.0%} of the leases are of randomised hardware addresses", style="dim")
+    for stray in found.get("strays", ()):
+        console.print(f"  {stray}.", style="yellow")
     if not found["settled"]:
         console.print("Some leases changed each time they were looked at; they are not counted.", style="yellow")
 

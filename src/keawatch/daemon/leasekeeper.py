@@ -170,6 +170,7 @@ class LeaseKeeper:
     def with_found(self, history: History, comparison: Comparison) -> History:
         """Return *history* with what a comparison found."""
         self.trouble, self._failures = None, 0
+        self._tell_strays(history.comparison, comparison)
         told = (comparison.counts, comparison.settled, comparison.suspicious, len(comparison.rivals))
         if told != self._told or not comparison.differences:
             self._told = told
@@ -182,6 +183,12 @@ class LeaseKeeper:
             self._offset, self._apart = self._offset | self._apart, {}
             history = replace(history, alike_at=comparison.at)
         return replace(history, comparison=comparison, rivals=rivals, counts_apart=None)
+
+    def _tell_strays(self, before: Comparison | None, found: Comparison) -> None:
+        known = frozenset(before.strays) if before else frozenset()
+        for stray in found.strays:
+            if stray not in known:
+                log.warning("a record that is of no use", pair=self.work.pair, reason=stray)
 
     def _merged(self, history: History, found: tuple[Rival, ...]) -> tuple[Rival, ...]:
         known = {(rival.address, rival.lost): rival for rival in (*history.rivals, *found)}

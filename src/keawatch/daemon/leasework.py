@@ -17,7 +17,7 @@ from typing import Any
 
 from keawatch.core.comparison import Comparison, Fate
 from keawatch.core.facts import facts_of
-from keawatch.core.model import HaState, History, Mode
+from keawatch.core.model import HaState, History, Mode, network_of
 from keawatch.core.policy import Policy
 from keawatch.core.pools import LeaseCounts
 from keawatch.core.rejects import Rejected
@@ -27,7 +27,7 @@ from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
-from keawatch.leases.lease import address_of, client_of, key_of, moment, same_client
+from keawatch.leases.lease import Within, address_of, client_of, key_of, moment, same_client
 from keawatch.leases.pages import LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
@@ -197,13 +197,18 @@ class LeaseWork:
         by_name = {server.name: server for server in self.servers}
         first, second = by_name[facts.a.server], by_name[facts.b.server]
         sides = Sides(first, second, first.who.family, balanced=facts.mode is Mode.LOAD_BALANCING)
-        return Judge(sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp())
+        return Judge(
+            sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp(), _within(first, second)
+        )
 
     def _backup_judge(self, server: str) -> Judge:
         """Return who judges between the primary and a backup server, whose word never counts: it gave out nothing itself."""
-        first = self._primary()
+        first, second = self._primary(), self._backup_server(server)
         return Judge(
-            Sides(first, self._backup_server(server), first.who.family), Subordinate(), lambda: self.clock().timestamp()
+            Sides(first, second, first.who.family),
+            Subordinate(),
+            lambda: self.clock().timestamp(),
+            _within(first, second),
         )
 
     def _primary(self) -> KeaServer:
@@ -215,6 +220,17 @@ class LeaseWork:
         if found is None:
             raise KeaError(f"{name} is no backup server of {self.pair} in keawatch's configuration")
         return found
+
+
+def _within(first: KeaServer, second: KeaServer) -> Within:
+    """Return the bounds of the subnets of which both servers say the same."""
+    mine, theirs = first.facts.subnets or {}, second.facts.subnets or {}
+    agreed = {number: network_of(prefix) for number, prefix in mine.items() if theirs.get(number) == prefix}
+    return {
+        number: (int(network.network_address), int(network.broadcast_address))
+        for number, network in agreed.items()
+        if network
+    }
 
 
 class Subordinate(Testimony):

@@ -171,6 +171,7 @@ def diff(name: str, comparison: Comparison) -> Json:
         "suspicious": comparison.suspicious,
         "hw_addresses": comparison.hw_addresses,
         "randomised": comparison.randomised,
+        "strays": list(comparison.strays),
         "fates": {fate.value: comparison.fates.get(fate, 0) for fate in Fate},
         "examples": jsonable(comparison.examples),
         "rivals": jsonable(comparison.rivals),

@@ -27,6 +27,7 @@ CHUNK = 1000
 """Addresses looked at again at once."""
 
 EXAMPLES_OF_A_KIND = 4
+MOST_STRAYS = 10
 MOST_RIVALS = 1000
 
 Progress = Callable[[str, int, int | None], None]
@@ -147,6 +148,7 @@ class Comparing:
         self._places = 0
         self._suspects = Suspects()
         self._tally = _Tally()
+        self._strays: list[str] = []
 
     async def run(self, why: str) -> Found:
         """Compare, and return what was found; raises KeaError when a database can't be read to its end."""
@@ -168,6 +170,7 @@ class Comparing:
             suspicious=self._suspicious(),
             hw_addresses=self._hw_addresses,
             randomised=self._randomised,
+            strays=tuple(self._strays),
         )
         return Found(comparison, settled)
 
@@ -253,8 +256,13 @@ class Comparing:
         self._places += 1
         self._read[self._sides.first.name] += first is not None
         self._read[self._sides.second.name] += second is not None
-        if first != second and self._judge.verdict(key, first, second):
+        if first == second:
+            return
+        if self._judge.verdict(key, first, second):
             self._suspects.add(key, self._places, _prints(first, second))
+        elif len(self._strays) < MOST_STRAYS and (source := self._judge.stray(first, second)):
+            record = first if source is self._sides.first else second
+            self._strays.append(_stray(source.name, record or {}, address_of(key, self._sides.family)))
 
     async def _settle(self) -> tuple[Suspects, int]:
         """Look again at what differs until it is twice the same; return that, and how many never were."""
@@ -300,6 +308,13 @@ class Comparing:
                     f"{source.name} looks as if it had lost its own"
                 )
         return None
+
+
+def _stray(server: str, record: Record, address: str) -> str:
+    return (
+        f"{server} has a record of {address} in subnet {record.get('subnet-id')}, which does not reach so far: a damaged lease file leaves "
+        f"such a thing. No client can use it, and it is left alone; it ends at {moment(expires(record)):%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def _prints(first: Record | None, second: Record | None) -> int:

@@ -73,6 +73,18 @@ def is_live(record: Record, now: float) -> bool:
     return record.get("state") not in {RECLAIMED, RELEASED} and expires(record) > now
 
 
+Within = Mapping[int, tuple[int, int]]
+"""The first and the last address of each subnet, by its id."""
+
+
+def is_stray(record: Record, family: int, within: Within) -> bool:
+    """Return whether the address is not in the record's own subnet, so that Kea refuses it (lease_parser.cc); of a prefix it may be."""
+    bounds = within.get(record.get("subnet-id", 0))
+    if bounds is None or record.get("type") == "IA_PD":
+        return False
+    return not bounds[0] <= key_of(record, family) <= bounds[1]
+
+
 def print_of(record: Record | None) -> int:
     """Return a number that tells one record from another; 0 for none."""
     return 0 if record is None else hash(tuple(str(record.get(name, "")) for name in _COMPARED))

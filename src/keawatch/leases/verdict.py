@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keawatch.core.comparison import Fate, Kind
 from keawatch.core.testimony import Testimony
-from keawatch.leases.lease import Record, is_live, kind_of, same_client
+from keawatch.leases.lease import Record, Within, is_live, is_stray, kind_of, same_client
 from keawatch.leases.pages import Source, records_at
 from keawatch.leases.scope import is_secondarys
 
@@ -57,6 +57,8 @@ class Judge:
     sides: Sides
     testimony: Testimony
     now: Now
+    within: Within = field(default_factory=dict)
+    """What addresses the subnets have, as far as it is known."""
 
     def verdict(self, key: int, first: Record | None, second: Record | None) -> Verdict | None:
         """Return how the servers differ about *key*, given both records; None if they do not."""
@@ -66,10 +68,17 @@ class Judge:
         if sides.balanced and is_secondarys(_telling(first, second, now)):
             authority, other, mine, theirs = sides.second, sides.first, second, first
         kind = kind_of(mine, theirs, now)
-        if kind is None:
+        if kind is None or self.stray(first, second):
             return None
         fate = self._fate(kind, authority, other, mine, theirs) if theirs is not None else None
         return Verdict(key, kind, authority, other, mine, theirs, fate)
+
+    def stray(self, first: Record | None, second: Record | None) -> Source | None:
+        """Return the server with a living record of an address that is not in its subnet; None if neither has one."""
+        for source, record in ((self.sides.first, first), (self.sides.second, second)):
+            if record is not None and is_live(record, self.now()) and is_stray(record, self.sides.family, self.within):
+                return source
+        return None
 
     def _fate(self, kind: Kind, authority: Source, other: Source, mine: Record | None, theirs: Record) -> Fate | None:
         if kind is Kind.NEWER:
