@@ -48,6 +48,14 @@ def small_leases(name: str) -> Around:
     return around
 
 
+@contextlib.contextmanager
+def silent_ports(lab: Lab, pair: Pair) -> Iterator[None]:
+    """Let closed ports of both servers' hosts answer nothing, as pfSense's do."""
+    del lab
+    with pair.silent_when_closed(pair.primary), pair.silent_when_closed(pair.standby):
+        yield
+
+
 def fill(folder: Path) -> None:
     """Leave no room on the disk of a folder."""
     with (folder / FILLER).open("wb", buffering=0) as file, contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from tests.chaos.obstacles import (
     fill,
     make_room,
     port_taken,
+    silent_ports,
     small_journal,
     small_leases,
 )
@@ -466,6 +467,26 @@ SCENES = (
     Scene("clock-90", "The standby's clock is 90 s ahead, then set right", clock_90, EVERYWHERE, B_FAKED),
     Scene("clock-back-90", "The standby's clock is 90 s back, then set right", clock_back_90, spec=B_FAKED),
     Scene("clock-90-primary", "The primary's clock is 90 s ahead, then set right", clock_90_primary, spec=A_FAKED),
+    Scene(
+        "silent-ports",
+        "The standby's clock is 90 s ahead, then set right; closed ports answer nothing, as on pfSense",
+        clock_90,
+        ALSO_BALANCING,
+        B_FAKED,
+        around=silent_ports,
+    ),
+    Scene(
+        "silent-ports-standby",
+        "The standby is killed and started again; closed ports answer nothing, as on pfSense",
+        standby_killed,
+        around=silent_ports,
+    ),
+    Scene(
+        "silent-ports-primary",
+        "The primary is killed and started again; closed ports answer nothing, as on pfSense",
+        primary_killed,
+        around=silent_ports,
+    ),
     Scene("terminated-long", "The pair is terminated for longer than ten minutes", terminated_long, spec=B_FAKED),
     Scene("subnets", "The standby's subnet is narrower, then mended", subnets, spec={"standby_subnets": (NARROW4,)}),
     Scene(
