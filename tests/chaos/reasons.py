@@ -75,6 +75,17 @@ SAYS = {
         "and until then one is terminated beside one at work."
     ),
     "clock-90-primary": "The same as with the standby's clock.",
+    "silent-ports": (
+        "pfSense sets net.inet.tcp.blackhole, so that a port on which nobody listens answers nothing, and each of Kea's requests to it "
+        "takes ten seconds. keawatch heals as anywhere: the standby keeps its port, and refuses by name what the primary orders."
+    ),
+    "silent-ports-standby": (
+        "As where closed ports answer: keawatch tells that the partner is down, lets Kea bring it back, ends the pause after its sync, and "
+        "compares the leases."
+    ),
+    "silent-ports-primary": (
+        "As where closed ports answer: the only server that serves is never touched, and the leases are compared afterwards."
+    ),
     "terminated-long": (
         "From Kea 2.6 on a reset bounces when the partner has been seen terminated for ten minutes. keawatch, which was stopped "
         "all that time, makes both forget first. (Kea alone was played on 2026-11-27, keawatch on 2026-11-24.)"
