@@ -88,7 +88,13 @@ class Mutant:
             if plan.strategy == self.strategy:
                 object.__setattr__(plan, "steps", steps)
 
+        for plan in MADE:
+            changed(plan)
         _after_making(changed)
+
+
+MADE: list[Plan] = []
+"""Plans that were thought up before, for the tests that are given one by pytest."""
 
 
 def _after_making(do: Callable[[Plan], None]) -> None:
@@ -147,11 +153,7 @@ class Noting:
     def listen(self) -> None:
         """Have the code tell, for the rest of this process."""
 
-        def made(plan: Plan) -> None:
-            self._now.made |= {(plan.strategy, step.key) for step in plan.steps}
-            self._parts |= parts_of(plan)
-
-        _after_making(made)
+        _after_making(self._note)
         checks: dict[Any, Any] = planned._CHECKS  # type: ignore[assignment]
         for fact, check in list(checks.items()):
             checks[fact] = self._watched(check)
@@ -163,6 +165,10 @@ class Noting:
             return await give_up(performer, run)
 
         Performer._give_up = given_up  # type: ignore[method-assign, assignment]
+
+    def _note(self, plan: Plan) -> None:
+        self._now.made |= {(plan.strategy, step.key) for step in plan.steps}
+        self._parts |= parts_of(plan)
 
     def _watched(self, check: Callable[..., bool]) -> Callable[..., bool]:
         def watched(condition: Condition, *seen: Any) -> bool:
@@ -186,6 +192,8 @@ class Noting:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Note one test."""
         self._now, self._parts, self._failed, self._given_up = Touched(), {}, set(), False
+        for plan in _plans_given_to(item):
+            self._note(plan)
         begun = time.monotonic()
         result = yield
         self._now.seconds = time.monotonic() - begun
@@ -200,6 +208,19 @@ class Noting:
         if report.failed:
             print(f"red as the code is, and not asked: {report.nodeid}", file=sys.__stdout__, flush=True)
             self._now.seconds = float("inf")
+
+
+def _plans_given_to(item: pytest.Item) -> Iterator[Plan]:
+    given = getattr(item, "callspec", None)
+    yield from (value for value in (given.params.values() if given else ()) if isinstance(value, Plan))
+
+
+class Collected:
+    """Keeps the plans that are given to tests."""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Be told which tests there are."""
+        MADE.extend({id(plan): plan for item in session.items for plan in _plans_given_to(item)}.values())
 
 
 def note() -> dict[str, Touched]:
@@ -438,7 +459,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{mutant}\t{mutant.index}\t{'page' if page else '-'}", flush=True)
     print("what each test could miss ...", flush=True)
     tests = note()
-    run(["--collect-only", *ASKED])  # What is read once need not be read by each child.
+    # What is read once need not be read by each child.
+    run(["--collect-only", *ASKED], [Collected()])
     until = time.monotonic() + 60.0 * wanted.minutes
     # First those that nobody has noticed yet; then a bit of every plan, should the time not do for all.
     order = sorted(mutants, key=lambda mutant: (found[mutant].page, mutant.index, mutant))

@@ -37,7 +37,7 @@ from keawatch.leases.scope import is_secondarys
 from keawatch.sim.net import SimNet, running_pair
 from keawatch.sim.pair import SimPair
 from keawatch.sim.settings import PairSpec
-from tests.builders import POLICY
+from tests.builders import POLICY, at
 from tests.core.seen import HEALTHY, SHARED, look
 from tests.daemon.fakes import TimelessLoop
 from tests.leases.kea_store import NOW, Json, KeaStore, lease, lease6, prefix, two, wall
@@ -402,8 +402,7 @@ class TestInAPlan:
     async def test_ends_when_its_ground_is_gone(self, tmp_path: Path) -> None:
         stage = performing(tmp_path, [lease(n) for n in range(1500)], [])
         gone = look(HaState.PARTNER_DOWN, HaState.WAITING)
-        looks = iter(range(10_000))
-        stage.performer.newest = lambda: (gone if stage.b.held else HEALTHY).seen(float(next(looks)))
+        stage.performer.newest = lambda: (gone if stage.b.held else HEALTHY).seen((wall() - at(0)).total_seconds())
         outcome = await stage.perform()
         assert outcome.result == "failed"
         assert "was stopped" in outcome.reason

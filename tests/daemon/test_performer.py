@@ -876,6 +876,26 @@ async def test_a_single_look_is_no_reason_to_stop_work_however_often_it_is_looke
     assert stage.leases.cut_off == 0
 
 
+async def test_looks_from_before_the_work_are_no_reason_to_stop_it(stage: Stage) -> None:
+    """The rounds beside a plan may still be busy with what they saw before its last step, and with two looks of that kind."""
+    stage.leases.takes = 20.0
+    began, looked = asyncio.get_running_loop().time(), 0
+
+    def newest() -> Snapshot:
+        nonlocal looked
+        looked += 1
+        number = min(looked, 3)
+        late = number == 3
+        return snapshot(
+            HOT if late else WAITING, HaState.HOT_STANDBY, seconds=began + (2.0 if late else 0.001 * number - 1.0)
+        )
+
+    stage.performer.newest = newest
+    assert (await stage.performer.perform(only(ALIKE))).result == "ok"
+    assert stage.leases.cut_off == 0
+    assert looked > 3
+
+
 async def test_work_does_not_begin_without_its_ground(stage: Stage) -> None:
     stage.pair.a.off = {1}
     outcome = await stage.performer.perform(only(ALIKE))

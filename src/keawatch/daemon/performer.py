@@ -460,7 +460,7 @@ class Performer:
             self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
         except JournalError as error:
             raise _GivenUp(str(error)) from error
-        run.work_began = self._clock()
+        run.work_began, run.doubted_at = self._clock(), None
         work = self._begin_work(self.leases, run, step)
         try:
             while not (await asyncio.wait([work], timeout=_WORK_LOOK))[0]:
@@ -502,6 +502,8 @@ class Performer:
         """Raise when work under way must stop."""
         self._pause_here(run)
         snapshot = self.newest()
+        if snapshot and min(seen.at for seen in snapshot) < began:
+            snapshot = None  # It may show how things were before the step that brought about what this work needs.
         reasons = run.unmet(step.before, snapshot) if snapshot else []
         if reasons and snapshot and run.doubted_at in {None, snapshot.taken_at}:
             run.doubted_at = snapshot.taken_at  # One lost poll is no reason: the next look decides.
