@@ -144,7 +144,7 @@ def come_back_alike(facts: Facts) -> tuple[Step, ...]:
 def _opened(facts: Facts, only_if: tuple[Condition, ...]) -> tuple[Step, ...]:
     """Return the step that gives a closed standby its lease commands back, so that its leases can be made alike."""
     a, b = facts.a.server, facts.b.server
-    if _way_aside(facts) is not ConfigVariant.CLOSED or facts.a.state in NORMAL_STATES:
+    if _way_aside(facts) is not ConfigVariant.CLOSED:
         return ()
     return (
         Step(
@@ -383,8 +383,10 @@ _NAMES_SINCE = (2, 6)
 
 def _way_aside(facts: Facts) -> ConfigVariant:
     """Return with which configuration the standby gets out of its partner's reach."""
-    names = all(_version(seen.facts.version) >= _NAMES_SINCE for seen in (facts.a, facts.b))
-    return ConfigVariant.CLOSED if names else ConfigVariant.ASIDE
+    if any(_version(seen.facts.version) < _NAMES_SINCE for seen in (facts.a, facts.b)):
+        return ConfigVariant.ASIDE
+    # A primary at work sends lease updates until it is alone, and clients wait for those; it is not asked for a sync.
+    return ConfigVariant.ESTRANGED if facts.a.state in NORMAL_STATES else ConfigVariant.CLOSED
 
 
 def _version(text: str | None) -> tuple[int, ...]:
@@ -435,9 +437,6 @@ def step_aside(
     *still* must hold until it goes, and *rests* after it was asked; *last* is done right before it goes.
     """
     a, b, way = facts.a, facts.b, _way_aside(facts)
-    if way is ConfigVariant.CLOSED and a.state in NORMAL_STATES:
-        # A primary at work goes on sending lease updates until it is alone, and clients wait for those; nobody fetches leases here.
-        way = ConfigVariant.ESTRANGED
     goes = f"move {b.server}'s HA endpoint to its loopback address"
     if way is not ConfigVariant.ASIDE:
         goes = f"have {b.server} know {a.server} by another name, so that it refuses at once what {a.server} orders"
