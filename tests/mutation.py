@@ -148,7 +148,7 @@ class Noting:
         self._now = Touched()
         self._parts: dict[Mutant, Condition | None] = {}
         self._failed: set[Condition] = set()
-        self._given_up = False
+        self._given_up = self._red = False
 
     def listen(self) -> None:
         """Have the code tell, for the rest of this process."""
@@ -191,7 +191,8 @@ class Noting:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         """Note one test."""
-        self._now, self._parts, self._failed, self._given_up = Touched(), {}, set(), False
+        self._now, self._parts, self._failed = Touched(), {}, set()
+        self._given_up = self._red = False
         for plan in _plans_given_to(item):
             self._note(plan)
         begun = time.monotonic()
@@ -200,14 +201,15 @@ class Noting:
         for part, condition in self._parts.items():
             if condition in self._failed if condition else self._given_up:
                 self._now.decided.add(part)
-        self.tests[item.nodeid] = self._now
+        if not self._red:
+            self.tests[item.nodeid] = self._now
         return result
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Leave out a test that is red as the code is."""
         if report.failed:
             print(f"red as the code is, and not asked: {report.nodeid}", file=sys.__stdout__, flush=True)
-            self._now.seconds = float("inf")
+            self._red = True
 
 
 def _plans_given_to(item: pytest.Item) -> Iterator[Plan]:
@@ -234,7 +236,7 @@ def note() -> dict[str, Touched]:
 
     [(_, answer)] = in_children([(None, ask)], 1, longest=3600)
     tests: dict[str, Touched] = pickle.loads(answer)  # noqa: S301 - our own child's
-    return {test: touched for test, touched in tests.items() if touched.seconds < LONGEST}
+    return tests
 
 
 def those_who_could_miss(mutant: Mutant, tests: Mapping[str, Touched]) -> list[str]:

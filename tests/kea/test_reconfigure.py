@@ -41,22 +41,19 @@ class TestCaptured:
         assert made["Dhcp4"] == arguments["Dhcp4"]
         assert made["Dhcp4"] is not arguments["Dhcp4"]
 
-    def test_aside_changes_two_values_and_nothing_else(self, version: str) -> None:
+    @pytest.mark.parametrize(
+        ("make", "changes"),
+        [
+            (aside, "/peers/0/url: http://10.77.0.2:8765/ -> http://127.0.0.1:8765/"),
+            (estranged, "/peers/1/name: b -> b-set-aside-by-keawatch"),
+        ],
+    )
+    def test_to_step_aside_changes_two_values_and_nothing_else(self, version: str, make: Any, changes: str) -> None:
         arguments = replies.arguments(f"{version}-config-get-a")
         before = copy.deepcopy(arguments)
-        changed = differences(recorded(arguments), aside(arguments, "a"))
+        changed = differences(recorded(arguments), make(arguments, "a"))
         assert [line.rpartition("high-availability/0")[2] for line in changed] == [
-            "/peers/0/url: http://10.77.0.2:8765/ -> http://127.0.0.1:8765/",
-            f"/sync-leases: {True} -> {False}",
-        ]
-        assert arguments == before
-
-    def test_estranged_changes_two_values_and_nothing_else(self, version: str) -> None:
-        arguments = replies.arguments(f"{version}-config-get-a")
-        before = copy.deepcopy(arguments)
-        changed = differences(recorded(arguments), estranged(arguments, "a"))
-        assert [line.rpartition("high-availability/0")[2] for line in changed] == [
-            "/peers/1/name: b -> b-set-aside-by-keawatch",
+            changes,
             f"/sync-leases: {True} -> {False}",
         ]
         assert arguments == before

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from keawatch.core.model import version_of
 from keawatch.lint import run
 from keawatch.lint.dialect import parse
 from keawatch.lint.host import read_ip
-from keawatch.lint.model import version_of
 from tests.kea_pair.advice_trials import TRIALS, UNPROVEN, Trial
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Lab, LabError, Pair, side_by_side

@@ -7,7 +7,6 @@ the README.
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,18 +105,17 @@ def heal(lab: Lab, case: Case) -> Healed:
     The standby's machine answers nothing from closed ports, as pfSense's do: what relies on that would cost 10 s each time.
     """
     pair = lab.pair(spec_of(case))
-    with ExitStack() as stack:
-        return _heal(stack, lab, case, pair)
-
-
-def _heal(stack: ExitStack, lab: Lab, case: Case, pair: Pair) -> Healed:
     if case.leases:
         alike(pair, Databases(pair.spec, case.leases, Counts()))
     pair.start()
     if case.backup:
         pair.backup.start()
     pair.wait_normal(12 * case.heartbeat + 20)
-    stack.enter_context(pair.silent_when_closed(pair.standby))
+    with pair.silent_when_closed(pair.standby):
+        return _heal(lab, case, pair)
+
+
+def _heal(lab: Lab, case: Case, pair: Pair) -> Healed:
     watch = Keawatch(lab, pair, Wish(strategies=(case.strategy,), confirm_for=max(1.0, case.heartbeat / 2)))
     watch.start()
     watch.wait_for("CONFLICTS_SUBNET" if case.cause.startswith("subnets") else "OK", 20)

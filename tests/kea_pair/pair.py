@@ -29,7 +29,7 @@ from tests.kea_pair.config import (
     server_config,
 )
 from tests.kea_pair.leases import lease_file
-from tests.kea_pair.net import LabError, Launcher, ipv4, listens
+from tests.kea_pair.net import LabError, Launcher, ipv4
 
 START_SECONDS = 60
 STOP_SECONDS = 5
@@ -351,7 +351,7 @@ class Node:
         for process in (self._running(), self._agent):
             if process and process.poll() is not None:
                 raise LabError(f"{self.name} did not start:\n{self.log_text()[-3000:]}")
-        if self._agent and not listens(self._agent.pid, AGENT_PORT):
+        if self._agent and not self.place.lab.network.listens(self.name, AGENT_PORT):
             return False
         try:
             self.command("version-get", timeout=max(timeout, POLL_SECONDS))

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from keawatch.core.model import version_of
 from keawatch.lint import run, trial
 from keawatch.lint.dialect import parse
-from keawatch.lint.model import Severity, version_of
+from keawatch.lint.model import Severity
 from tests.kea_pair.config import Json
 from tests.kea_pair.lab import Lab, LabError, Node, Pair, PairSpec, side_by_side
 from tests.kea_pair.watching import Keawatch

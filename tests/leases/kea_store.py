@@ -25,7 +25,7 @@ from keawatch.errors import KeaTimeoutError
 from keawatch.kea.client import Who
 from keawatch.kea.places import LISTENER_COMMANDS, is_reading
 from keawatch.kea.protocol import Reply, checked
-from keawatch.leases.lease import Within
+from keawatch.leases.lease import bounds_of
 from keawatch.leases.verdict import Judge, Sides
 from keawatch.sim.agenda import Agenda, Clock
 from keawatch.sim.answers import RefusedError
@@ -148,7 +148,6 @@ class KeaStore:
     leases: Iterable[Json] = ()
     family: int = 4
     version: str = "3.0"
-    facts: ServerFacts = field(default_factory=lambda: ServerFacts(subnets={1: "10.0.0.0/8"}))
 
     asked: list[tuple[str, Json]] = field(default_factory=list)
     """Every command that came, in order."""
@@ -234,6 +233,11 @@ class KeaStore:
         assert self.takes(command)
         return await self._do(command, arguments, deadline)
 
+    @property
+    def facts(self) -> ServerFacts:
+        """What is known of it: subnet 1, but not in DHCPv6."""
+        return ServerFacts(subnets={1: "10.0.0.0/8"} if self.family == 4 else None)
+
     async def lease_counts(self, deadline: float) -> LeaseCounts | None:
         self.asked.append((f"stat-lease{self.family}-get", {}))
         await asyncio.sleep(self.seconds)
@@ -316,13 +320,9 @@ BALANCED = Testimony(
 assert HaState.HOT_STANDBY in SERVING_STATES
 
 
-WITHIN: Within = {1: (0x0A000000, 0x0AFFFFFF)}
-"""The bounds of subnet 1 (DHCPv4); those of DHCPv6 are not known here, and so nothing is outside of them."""
-
-
 def judge(first: KeaStore, second: KeaStore, testimony: Testimony = NORMAL, *, balanced: bool = False) -> Judge:
     """Return who judges two servers; the first is the primary."""
-    within = WITHIN if first.family == 4 else {}
+    within = bounds_of(first.facts.subnets or {})
     return Judge(Sides(first, second, first.family, balanced=balanced), testimony, unix, within)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from keawatch.core.model import version_of
 from keawatch.lint import run
 from keawatch.lint.dialect import parse
-from keawatch.lint.model import Finding, Subject, version_of
+from keawatch.lint.model import Finding, Subject
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from keawatch.core.model import version_of
 from keawatch.errors import LintError
 from keawatch.lint import run
 from keawatch.lint.dialect import parse, read
 from keawatch.lint.merge import merged
-from keawatch.lint.model import Finding, Maker, Severity, Subject, version_of
+from keawatch.lint.model import Finding, Maker, Severity, Subject
 from tests.lint.cases import good
 
 FILES = Path(__file__).parent / "files"

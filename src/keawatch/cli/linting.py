@@ -19,6 +19,7 @@ from keawatch import __version__
 from keawatch.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, PairOption, chosen_pairs, out, print_json
 from keawatch.cli.exits import Exit, UsageError
 from keawatch.config import PairConfig, ServerConfig, load
+from keawatch.core.model import version_of
 from keawatch.daemon.clock import now
 from keawatch.daemon.doctor import transports_of
 from keawatch.errors import DialectError, KeaError, LintError
@@ -27,7 +28,7 @@ from keawatch.kea.reconfigure import recorded
 from keawatch.lint import run
 from keawatch.lint.dialect import Document, read
 from keawatch.lint.host import interface_addresses
-from keawatch.lint.model import Finding, Severity, Subject, version_of
+from keawatch.lint.model import Finding, Severity, Subject
 from keawatch.lint.output import as_json, as_sarif
 from keawatch.lint.trial import installed_version, try_on_kea
 

@@ -101,13 +101,13 @@ class Comparison:
     """Why a database is not to be believed, as a sentence; None when both look whole."""
     hw_addresses: int = 0
     """Leases of the first server whose client's hardware address is known."""
+    randomised: int = 0
+    """Those of them whose address is a locally administered one: made up by the client, as telephones do for each network."""
     strays: tuple[str, ...] = ()
     """
     Records of one server, each as a sentence, whose address is not in their subnet: a lease file cut off in the middle of a line and
     written on leaves such a thing. No client can use it, no other server takes a copy of it, and it is no difference.
     """
-    randomised: int = 0
-    """Those of them whose address is a locally administered one: made up by the client, as telephones do for each network."""
 
     @property
     def differences(self) -> int:

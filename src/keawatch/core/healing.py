@@ -6,7 +6,6 @@ docs/architecture.md says what was seen.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +13,7 @@ from datetime import datetime, timedelta
 from keawatch.core.codes import Diagnosis
 from keawatch.core.facts import Facts, sync_seconds
 from keawatch.core.lease_remedies import can_not_reconcile
-from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode
+from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode, version_of
 from keawatch.core.plan import (
     LONGEST_QUIET,
     Command,
@@ -377,21 +376,17 @@ def can_step_aside(facts: Facts) -> str | None:
     return None
 
 
-_NAMES_SINCE = (2, 6)
+_NAMES_SINCE = (2, 6, 0)
 """Since which Kea a server's orders to its partner carry its name (command_creator.cc), and are refused where it is unknown."""
 
 
 def _way_aside(facts: Facts) -> ConfigVariant:
     """Return with which configuration the standby gets out of its partner's reach."""
-    if any(_version(seen.facts.version) < _NAMES_SINCE for seen in (facts.a, facts.b)):
+    versions = [version_of(seen.facts.version) for seen in (facts.a, facts.b)]
+    if any(version is None or version < _NAMES_SINCE for version in versions):
         return ConfigVariant.ASIDE
     # A primary at work sends lease updates until it is alone, and clients wait for those; it is not asked for a sync.
     return ConfigVariant.ESTRANGED if facts.a.state in NORMAL_STATES else ConfigVariant.CLOSED
-
-
-def _version(text: str | None) -> tuple[int, ...]:
-    found = re.match(r"(\d+)\.(\d+)", text or "")
-    return tuple(map(int, found.groups())) if found else ()
 
 
 _COVER_NEEDS = (_states_for_cover, _commands_for_cover, _forgets_skew, can_step_aside)

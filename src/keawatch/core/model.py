@@ -7,6 +7,7 @@ UTC, every duration a float in seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -255,6 +256,15 @@ class HaConfig:
     restrict_commands: bool | None = None
     pauses: Mapping[str, str] = field(default_factory=dict)
     """State to ``always`` or ``once``."""
+
+
+Version = tuple[int, int, int]
+
+
+def version_of(text: str | None) -> Version | None:
+    """Return what Kea calls its version as numbers; None where it is not known."""
+    found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text or "")
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
 
 @dataclass(frozen=True, slots=True)

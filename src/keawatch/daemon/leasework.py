@@ -17,7 +17,7 @@ from typing import Any
 
 from keawatch.core.comparison import Comparison, Fate
 from keawatch.core.facts import facts_of
-from keawatch.core.model import HaState, History, Mode, network_of
+from keawatch.core.model import HaState, History, Mode
 from keawatch.core.policy import Policy
 from keawatch.core.pools import LeaseCounts
 from keawatch.core.rejects import Rejected
@@ -27,7 +27,7 @@ from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
-from keawatch.leases.lease import Within, address_of, client_of, key_of, moment, same_client
+from keawatch.leases.lease import Within, address_of, bounds_of, client_of, key_of, moment, same_client
 from keawatch.leases.pages import LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
@@ -225,12 +225,7 @@ class LeaseWork:
 def _within(first: KeaServer, second: KeaServer) -> Within:
     """Return the bounds of the subnets of which both servers say the same."""
     mine, theirs = first.facts.subnets or {}, second.facts.subnets or {}
-    agreed = {number: network_of(prefix) for number, prefix in mine.items() if theirs.get(number) == prefix}
-    return {
-        number: (int(network.network_address), int(network.broadcast_address))
-        for number, network in agreed.items()
-        if network
-    }
+    return bounds_of({number: prefix for number, prefix in mine.items() if theirs.get(number) == prefix})
 
 
 class Subordinate(Testimony):

@@ -1,13 +1,10 @@
 """Reads what keawatch wants to know of a running configuration, with the defaults that this version of Kea has."""
 
-import re
 from typing import Any
 
-from keawatch.core.model import HaConfig, Mode, Peer, Role
+from keawatch.core.model import HaConfig, Mode, Peer, Role, Version, version_of
 from keawatch.errors import KeaProtocolError
 from keawatch.kea.fields import Fields
-
-Version = tuple[int, int, int]
 
 _REJECTS_SINCE = (2, 3, 1)
 _CORE_MT_BY_DEFAULT_SINCE = (2, 3, 5)
@@ -28,8 +25,7 @@ def read_config(
 
 def read_version(text: str | None) -> Version:
     """Return a version as numbers; one that is not known counts as the latest."""
-    found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text or "")
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else _LATEST
+    return version_of(text) or _LATEST
 
 
 def dhcp_part(arguments: Any) -> tuple[int, Fields]:

@@ -82,25 +82,25 @@ def closed(arguments: Any, this_server: str) -> dict[str, Any]:
 
 def is_aside(arguments: Any, this_server: str) -> bool:
     """Return whether this server is out of its partner's reach, by ``aside`` or ``estranged``; raises KeaProtocolError."""
+    return any(_moved_or_estranged(arguments, this_server))
+
+
+def is_unfetchable(arguments: Any, this_server: str) -> bool:
+    """Return whether no partner can fetch this server's leases, by ``aside`` or ``closed``; raises KeaProtocolError."""
+    moved, is_estranged = _moved_or_estranged(arguments, this_server)
+    _, dhcp = dhcp_part(arguments)
+    return moved or (is_estranged and not any(map(_has_lease_commands, dhcp.raw_maps("hooks-libraries"))))
+
+
+def _moved_or_estranged(arguments: Any, this_server: str) -> tuple[bool, bool]:
     made = recorded(arguments)
     try:
         relationship = _relationship(made, this_server)
         url = _peer(relationship, this_server)["url"]
         strangers = [str(peer.get("name")).endswith(_ESTRANGED) for peer in _partners(relationship, this_server)]
-        return (urlsplit(url).hostname or "") in _LOOPBACKS or any(strangers)
+        return (urlsplit(url).hostname or "") in _LOOPBACKS, any(strangers)
     except (ReconfigureError, ValueError):
-        return False
-
-
-def is_unfetchable(arguments: Any, this_server: str) -> bool:
-    """Return whether no partner can fetch this server's leases, by ``aside`` or ``closed``; raises KeaProtocolError."""
-    if not is_aside(arguments, this_server):
-        return False
-    made = recorded(arguments)
-    _, dhcp = dhcp_part(made)
-    url = _peer(_relationship(made, this_server), this_server)["url"]
-    libraries = dhcp.raw_maps("hooks-libraries")
-    return (urlsplit(url).hostname or "") in _LOOPBACKS or not any(_has_lease_commands(one) for one in libraries)
+        return False, False
 
 
 def rejoining(arguments: Any, this_server: str) -> dict[str, Any]:

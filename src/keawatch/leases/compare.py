@@ -260,9 +260,9 @@ class Comparing:
             return
         if self._judge.verdict(key, first, second):
             self._suspects.add(key, self._places, _prints(first, second))
-        elif len(self._strays) < MOST_STRAYS and (source := self._judge.stray(first, second)):
-            record = first if source is self._sides.first else second
-            self._strays.append(_stray(source.name, record or {}, address_of(key, self._sides.family)))
+        elif len(self._strays) < MOST_STRAYS and (stray := self._judge.stray(first, second)):
+            source, record = stray
+            self._strays.append(_stray(source.name, record, address_of(key, self._sides.family)))
 
     async def _settle(self) -> tuple[Suspects, int]:
         """Look again at what differs until it is twice the same; return that, and how many never were."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keawatch.core.comparison import Kind
+from keawatch.core.model import network_of
 from keawatch.errors import KeaProtocolError
 
 Record = Mapping[str, Any]
@@ -75,6 +76,16 @@ def is_live(record: Record, now: float) -> bool:
 
 Within = Mapping[int, tuple[int, int]]
 """The first and the last address of each subnet, by its id."""
+
+
+def bounds_of(subnets: Mapping[int, str]) -> Within:
+    """Return the bounds of subnets, given their prefixes; one that can't be read has none."""
+    networks = {number: network_of(prefix) for number, prefix in subnets.items()}
+    return {
+        number: (int(network.network_address), int(network.broadcast_address))
+        for number, network in networks.items()
+        if network
+    }
 
 
 def is_stray(record: Record, family: int, within: Within) -> bool:

@@ -73,11 +73,11 @@ class Judge:
         fate = self._fate(kind, authority, other, mine, theirs) if theirs is not None else None
         return Verdict(key, kind, authority, other, mine, theirs, fate)
 
-    def stray(self, first: Record | None, second: Record | None) -> Source | None:
-        """Return the server with a living record of an address that is not in its subnet; None if neither has one."""
+    def stray(self, first: Record | None, second: Record | None) -> tuple[Source, Record] | None:
+        """Return a server with its living record of an address that is not in the record's subnet; None if neither has one."""
         for source, record in ((self.sides.first, first), (self.sides.second, second)):
             if record is not None and is_live(record, self.now()) and is_stray(record, self.sides.family, self.within):
-                return source
+                return source, record
         return None
 
     def _fate(self, kind: Kind, authority: Source, other: Source, mine: Record | None, theirs: Record) -> Fate | None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from keawatch.core.model import Version
 from keawatch.lint.dialect import Where
 from keawatch.lint.nodes import NOTHING, Node
-
-Version = tuple[int, int, int]
 
 
 class Severity(StrEnum):
@@ -30,12 +29,6 @@ class Maker(StrEnum):
     HAND = "hand"
     PFSENSE = "pfsense"
     OPNSENSE = "opnsense"
-
-
-def version_of(text: str | None) -> Version | None:
-    """Return a version as numbers; None when it is not known."""
-    found = re.match(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?", text or "")
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keawatch.core.model import Version
 from keawatch.errors import DialectError, LintError
 from keawatch.lint import merge
 from keawatch.lint.dialect import Document, Where
 from keawatch.lint.makers import compact, how, maker_of
-from keawatch.lint.model import Finding, Hit, Pair, Paste, Rule, Severity, Subject, Version
+from keawatch.lint.model import Finding, Hit, Pair, Paste, Rule, Severity, Subject
 from keawatch.lint.nodes import Node, said
 from keawatch.lint.rules import RULES
 from keawatch.lint.trial import Verdict

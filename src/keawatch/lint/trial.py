@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keawatch.lint.model import Version, hook_name, version_of
+from keawatch.core.model import Version, version_of
+from keawatch.lint.model import hook_name
 from keawatch.lint.nodes import Node
 
 _SECONDS = 30.0

@@ -9,6 +9,8 @@ SKEWED = (*START, Skew("b", 90.0), DEAD, Pass(1.0), Skew("b", 0.0), Pass(1.0))
 FORGET = Command("a", "ha-sync", {"server-name": "b", "max-period": 10})
 SCOPES = Command("a", "ha-scopes", {"scopes": ["a"]})
 MAINTENANCE = Command("a", "ha-maintenance-start")
+COMES_BACK = (Wait("partner-down", "ready"), BEAT, Serve(20, 1), Configure("b", "full"), HEALTHY)
+"""b stays ready beside a, which serves, until it gets its own configuration back."""
 RESET_A, RESET_B = Command("a", "ha-reset"), Command("b", "ha-reset")
 
 HEALINGS = (
@@ -55,11 +57,7 @@ HEALINGS = (
             SCOPES,
             Serve(20, 1),
             Configure("b", "estranged"),
-            Wait("partner-down", "ready"),
-            BEAT,
-            Serve(20, 1),
-            Configure("b", "full"),
-            HEALTHY,
+            *COMES_BACK,
             Serve(20, 1),
         ),
         BRISK,
@@ -74,11 +72,7 @@ HEALINGS = (
             Configure("b", "estranged"),
             Serve(20, 1),
             MAINTENANCE,
-            Wait("partner-down", "ready"),
-            BEAT,
-            Serve(20, 1),
-            Configure("b", "full"),
-            HEALTHY,
+            *COMES_BACK,
             Serve(20, 1),
         ),
         BRISK,
@@ -93,11 +87,7 @@ HEALINGS = (
             Wait("partner-down", "down"),
             Start("b"),
             Configure("b", "aside"),
-            Wait("partner-down", "ready"),
-            BEAT,
-            Serve(20, 1),
-            Configure("b", "full"),
-            HEALTHY,
+            *COMES_BACK,
             Pass(2.5),
             Serve(20, 1),
         ),
