@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from keawatch.core.comparison import Comparison, Kind, Rival
 from keawatch.core.decision import Decision
@@ -268,6 +269,15 @@ class TestOutcome:
         assert history.comparison is after
         assert history.reconciled_at == outcome().ended_at
         assert history.alike_at == after.at
+        await seen.close()
+
+    async def test_that_tells_of_a_record_outside_its_subnet_is_logged_once_for_each(self, tmp_path: Path) -> None:
+        seen = stage(tmp_path)
+        history = seen.history
+        with capture_logs() as told:
+            for number, strays in enumerate([("one",), ("one", "two"), ("one", "two")]):
+                history = seen.keeper.with_found(history, comparison(float(number), strays=strays))
+        assert [entry["reason"] for entry in told if entry["event"] == "a record that is of no use"] == ["one", "two"]
         await seen.close()
 
     @pytest.mark.parametrize("left", [{"counts": {Kind.OWNER: 1}}, {"settled": False}])
