@@ -49,6 +49,9 @@ QUICK = 0.3
 LONGEST = 600
 """Seconds that the tests about one mutant may take; one that makes them hang has been noticed."""
 
+JUDGE = "tests/core/test_worlds.py::test_of_no_step"
+"""Asked about every mutant of its plan: it makes the plans once for all its cases."""
+
 CONDITIONS = ("only_if", "before", "after")
 
 
@@ -243,11 +246,14 @@ def those_who_could_miss(mutant: Mutant, tests: Mapping[str, Touched]) -> list[s
     """Return the tests to ask about *mutant*: the quickest of those in which it decided something first."""
     step = (mutant.strategy, mutant.key)
 
-    def wanted(touched: Touched) -> bool:
-        return mutant in touched.decided or (step in touched.made and touched.seconds < QUICK)
+    def wanted(test: str, touched: Touched) -> bool:
+        made = step in touched.made and touched.seconds < QUICK
+        return mutant in touched.decided or made or test.startswith(f"{JUDGE}[{mutant.strategy}")
 
     chosen = [
-        (mutant not in touched.decided, touched.seconds, test) for test, touched in tests.items() if wanted(touched)
+        (mutant not in touched.decided, touched.seconds, test)
+        for test, touched in tests.items()
+        if wanted(test, touched)
     ]
     return [test for _, _, test in sorted(chosen)]
 

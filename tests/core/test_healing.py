@@ -171,7 +171,7 @@ class TestSeamless:
             Order("a", Command.HA_MAINTENANCE_START),
             Order("a", Command.HA_SCOPES, {"scopes": scopes}),
         )
-        assert serves_not("b") in burst.before
+        assert state("b", HaState.WAITING, HaState.READY) in burst.before
 
     @BOTH
     def test_asks_for_a_sync_only_to_forget_and_only_while_the_standby_can_not_be_found(self, one: Look) -> None:
@@ -181,7 +181,7 @@ class TestSeamless:
         assert sync.key == "primary-forget"
         assert sync.order == Order("a", Command.HA_SYNC, {"server-name": "b", "max-period": 10})
         assert sync.may_refuse
-        assert {state("b", W, R), serves_not("b")} <= set(sync.before)
+        assert state("b", W, R) in sync.before
         at = keys(made).index
         assert at("standby-aside") < at("primary-forget") < at("standby-rejoin")
 
@@ -199,7 +199,7 @@ class TestSeamless:
         made = plan(one)
         before, after = step(made, "standby-alike"), step(made, "alike-again")
         assert (before.work, after.work) == (Work.CATCH_UP, Work.RECONCILE)
-        assert {state("a", PD), serves("a"), state("b", W, R), serves_not("b")} <= set(before.before)
+        assert {state("a", PD), serves("a"), state("b", W, R)} <= set(before.before)
         assert serves("a") in after.before
         assert after.required
 

@@ -20,6 +20,7 @@ from keawatch.core.plan import (
     Order,
     Plan,
     Step,
+    answers,
     serves,
     serves_for,
     serves_not,
@@ -245,7 +246,7 @@ def test_a_sync_is_asked_for_only_to_forget_and_never_of_a_standby_that_serves(m
         elif step.order and step.order.command is Command.HA_SYNC:
             assert step.key == "primary-forget"
             assert made.strategy in {"seamless", "cover"}
-            assert serves_not("b") in step.before
+            assert state("b", W, HaState.READY) in step.before
             assert step.may_refuse
             assert step.unfetchable == "b"
 
@@ -558,7 +559,9 @@ class TestHalves:
     def test_are_left_to_the_partner_that_answers_them(self) -> None:
         (step,) = plan(self.TWICE, "halves").steps
         assert step.order == Order("a", Command.HA_SCOPES, {"scopes": ["a"]})
-        assert {state("a", HaState.LOAD_BALANCING), state("b", HaState.LOAD_BALANCING), serves("b")} == set(step.before)
+        assert {state("a", HaState.LOAD_BALANCING), answers("b", "b")} == set(step.before), (
+            "its clients would be nobody's"
+        )
         assert step.after == (serves_for("a", "a"),)
         made = decide(held(self.TWICE, 40.0), POLICY)
         assert (made.act, made.plan and made.plan.strategy) == (True, "halves")

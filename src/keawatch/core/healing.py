@@ -105,14 +105,14 @@ def _seamless(diagnosis: Diagnosis, facts: Facts) -> Proposal:
 def come_back_alike(facts: Facts) -> tuple[Step, ...]:
     """Return the steps by which a standby aside comes back beside a primary in partner-down, its leases made alike by keawatch."""
     a, b = facts.a.server, facts.b.server
-    waits = (state(b, HaState.WAITING, HaState.READY), serves_not(b))
+    waits = state(b, HaState.WAITING, HaState.READY)
     return (
-        *_opened(facts, only_if=(state(a, HaState.PARTNER_DOWN), *waits)),
+        *_opened(facts, only_if=(state(a, HaState.PARTNER_DOWN), waits)),
         Step(
             key="standby-alike",
             title=f"make {b}'s leases those of {a}, which goes on serving",
-            only_if=(state(a, HaState.PARTNER_DOWN), *waits),
-            before=(state(a, HaState.PARTNER_DOWN), serves(a), *waits),
+            only_if=(state(a, HaState.PARTNER_DOWN), waits),
+            before=(state(a, HaState.PARTNER_DOWN), serves(a), waits),
             deadline=LONGEST_WORK,
             work=Work.CATCH_UP,
         ),
@@ -152,7 +152,7 @@ def _opened(facts: Facts, only_if: tuple[Condition, ...]) -> tuple[Step, ...]:
             order=Order(b, Command.CONFIG_SET, config=ConfigVariant.ESTRANGED),
             only_if=only_if,
             before=(serves(a),),
-            after=(state(b, HaState.WAITING, HaState.READY), serves_not(b)),
+            after=(state(b, HaState.WAITING, HaState.READY),),
             deadline=15.0,
         ),
     )
@@ -288,7 +288,7 @@ def _through_gate(facts: Facts) -> tuple[Step, ...]:
             closely=_halves(facts),
             rest=True,
         ),
-        *_for_both(facts, "primary-for-both-held", only_if=(*held, serves_not(b.server))),
+        *_for_both(facts, "primary-for-both-held", only_if=held),
         Step(
             key="gate-alike",
             title=f"compare {b.server}'s leases with {a}'s before it may serve",
@@ -479,7 +479,7 @@ def primary_serves(facts: Facts) -> Step:
 
 def _take_over(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a, facts.b
-    alone = (state(b.server, HaState.WAITING, HaState.READY), serves_not(b.server))
+    alone = (state(b.server, HaState.WAITING, HaState.READY),)  # Kea serves nobody in either.
     return (
         Step(
             key="primary-forget",
@@ -649,7 +649,7 @@ def _can_reset(facts: Facts) -> str | None:
 def _reset_standby(facts: Facts) -> tuple[Step, ...]:
     b = facts.b.server
     terminated = (state(b, HaState.TERMINATED),)
-    harmless = (*terminated, serves_not(b))
+    harmless = (serves_not(b),)
     waits = (state(b, *_COMING_BACK),)
     first = Step(
         key="standby-reset",
@@ -706,8 +706,9 @@ def _reload_standby(facts: Facts, harmless: tuple[Condition, ...], waits: tuple[
         title = f"let {b} forget: have it read its configuration again"
     deadline = 15.0 if order else 1.0
     terminated = (state(b, HaState.TERMINATED),)
+    before = harmless if order else ()
     return Step(
-        "standby-reload", title, order, only_if=terminated, before=harmless, after=waits, deadline=deadline, rest=True
+        "standby-reload", title, order, only_if=terminated, before=before, after=waits, deadline=deadline, rest=True
     )
 
 

@@ -79,6 +79,8 @@ class Fact(StrEnum):
     """It answers us, and no client."""
     SERVES_FOR = "serves-for"
     """It answers the clients of exactly these scopes."""
+    ANSWERS = "answers"
+    """It answers the clients of these scopes, and it may be others' as well."""
     HEARD_PARTNER = "heard-partner"
     """It has had a good heartbeat from its partner since it was last given an order."""
     HEARS_PARTNER = "hears-partner"
@@ -106,7 +108,7 @@ class Condition:
 
     def __str__(self) -> str:
         """Return the condition as a clause."""
-        between = " and " if self.fact is Fact.SERVES_FOR else " or "
+        between = " and " if self.fact in {Fact.SERVES_FOR, Fact.ANSWERS} else " or "
         return _CLAUSES[self.fact].format(server=self.server, values=between.join(self.values))
 
 
@@ -116,6 +118,7 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.SERVES: "{server} serves",
     Fact.SERVES_NOT: "{server} does not serve",
     Fact.SERVES_FOR: "{server} serves the clients of {values}",
+    Fact.ANSWERS: "{server} serves the clients of {values} at least",
     Fact.HEARD_PARTNER: "{server} has heard its partner again",
     Fact.HEARS_PARTNER: "{server} has heard its partner within {values} s",
     Fact.CLOCKS_AGREE: "the clocks differ by no more than {values} s",
@@ -152,11 +155,21 @@ def serves_for(server: str, *scopes: str) -> Condition:
     return Condition(Fact.SERVES_FOR, server, tuple(sorted(scopes)))
 
 
+def answers(server: str, *scopes: str) -> Condition:
+    """Return the condition that *server* answers the clients of these scopes, whosever else it answers."""
+    return Condition(Fact.ANSWERS, server, tuple(sorted(scopes)))
+
+
+def holds(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> bool:
+    """Return whether *condition* holds in *snapshot*; *baseline* is how it was before the last order."""
+    return _CHECKS[condition.fact](condition, snapshot, baseline)
+
+
 def unmet(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> str | None:
     """Return why *condition* does not hold in *snapshot*, or None if it holds; *baseline* is how it was before the last order."""
-    seen = snapshot.of(condition.server)
-    if _CHECKS[condition.fact](condition, snapshot, baseline):
+    if holds(condition, snapshot, baseline):
         return None
+    seen = snapshot.of(condition.server)
     return f"wanted: {condition}; seen: {seen.server} is {seen.word}, {_service(seen)}"
 
 
@@ -212,6 +225,7 @@ _CHECKS: Mapping[Fact, _Check] = {
     Fact.SERVES: lambda c, s, _: s.of(c.server).serves,
     Fact.SERVES_NOT: lambda c, s, _: s.of(c.server).status is not None and not s.of(c.server).serves,
     Fact.SERVES_FOR: lambda c, s, _: s.of(c.server).serves and sorted(s.of(c.server).scopes) == list(c.values),
+    Fact.ANSWERS: lambda c, s, _: s.of(c.server).serves and set(c.values) <= set(s.of(c.server).scopes),
     Fact.HEARD_PARTNER: lambda c, s, before: _heard(s.of(c.server), before.of(c.server)),
     Fact.HEARS_PARTNER: lambda c, s, _: _hears(s.of(c.server), float(c.values[0])),
     Fact.CLOCKS_AGREE: lambda c, s, _: _clocks_agree(c, s),

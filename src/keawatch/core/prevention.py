@@ -100,7 +100,7 @@ def _aside(facts: Facts) -> tuple[Step, ...]:
 
 def _alone(facts: Facts) -> tuple[Step, ...]:
     a, b = facts.a.server, facts.b.server
-    gone = (state(b, HaState.WAITING, HaState.READY), serves_not(b))
+    gone = (state(b, HaState.WAITING, HaState.READY),)
     return (
         Step(
             key="primary-alone",

@@ -23,6 +23,7 @@ from keawatch.core.plan import (
     Order,
     Plan,
     Step,
+    answers,
     serves,
     state,
 )
@@ -151,8 +152,7 @@ def _leave_halves(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
 
 def _left_half(server: str, partner: str) -> Step:
     # Whose clients are left must have a server that answers them.
-    still = (state(server, HaState.LOAD_BALANCING), state(partner, HaState.LOAD_BALANCING), serves(partner))
-    return replace(own_half(server, partner), before=still)
+    return replace(own_half(server, partner), before=(state(server, HaState.LOAD_BALANCING), answers(partner, partner)))
 
 
 Remedy = Callable[[Diagnosis, Facts], tuple[Proposal, ...]]

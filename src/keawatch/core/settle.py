@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from keawatch.core.codes import Diagnosis
 from keawatch.core.facts import Facts, sync_seconds
+from keawatch.core.lease_remedies import together
 from keawatch.core.model import JOINING_STATES, NORMAL_STATES
-from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, serves, state
+from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, state
 from keawatch.core.proposals import LONGEST_WORK, NoPlan, Proposal, lacking, plan_id
 
 
@@ -14,16 +15,16 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     apart = facts.history.config_apart
     if apart is None:
         return ()
-    server, partner = facts.snapshot.of(apart.server), facts.snapshot.partner_of(apart.server)
+    server = facts.snapshot.of(apart.server)
     missing = lacking(server, (Command.CONFIG_SET,))
     if missing:
         return (NoPlan("settle", missing),)
-    together = (state(partner.server, facts.normal), serves(partner.server), state(server.server, facts.normal))
+    at_work = together(facts)
     back = Step(
         key="standby-settle",
         title=f"give {server.server} the configuration back that it had before it was healed",
         order=Order(server.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED, kept_by=apart.plan),
-        before=together,
+        before=at_work,
         after=(state(server.server, *sorted(JOINING_STATES | NORMAL_STATES)),),
         deadline=15.0,
         rest=True,
@@ -31,14 +32,14 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
     again = Step(
         key="together",
         title="wait until both are at work again",
-        after=together,
+        after=at_work,
         deadline=round(6 * facts.h + 2 * sync_seconds(facts) + 15.0, 1),
         rest=True,
     )
     alike = Step(
         key="reconcile",
         title="compare both servers' leases, and mend what differs",
-        before=together,
+        before=at_work,
         deadline=LONGEST_WORK,
         rest=True,
         work=Work.RECONCILE,
