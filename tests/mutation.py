@@ -33,7 +33,7 @@ import pytest
 
 from keawatch.core import decision
 from keawatch.core import plan as planned
-from keawatch.core.plan import Condition, Plan, Step
+from keawatch.core.plan import CONDITIONS, Condition, Plan, Step
 from keawatch.daemon.performer import Performer
 from tests import plans
 
@@ -51,8 +51,6 @@ LONGEST = 600
 
 JUDGE = "tests/core/test_worlds.py::test_of_no_step"
 """Asked about every mutant of its plan: it makes the plans once for all its cases."""
-
-CONDITIONS = ("only_if", "before", "after")
 
 
 @dataclass(frozen=True, order=True)
@@ -403,8 +401,8 @@ def all_mutants() -> list[Mutant]:
 
 HEAD = """# What would be missed
 
-Each row is one guard, precondition (`before`), reason to skip (`only_if`), postcondition (`after`), compensation or rescue, and
-what turns red when that one alone is taken out: the page of plans (docs/plans.md, whose test compares it with the code), and
+Each row is one guard, precondition (`before`), reason to skip (`only_if`) or to put work off (`put_off_unless`), postcondition
+(`after`), compensation or rescue, and what turns red when that one alone is taken out: the page of plans (docs/plans.md, whose test compares it with the code), and
 the first other test: of those in which it makes a difference, or that look at the plan as it stands. `make mutants` asks again
 and writes this list.
 

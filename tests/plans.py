@@ -93,6 +93,8 @@ def row(step: Step) -> Row:
     undone = [f"sends {step.compensation}"] if step.compensation else []
     undone += ["is done all the same"] if step.rescue else []
     safe = [f"nobody can fetch leases from {step.unfetchable}"] if step.unfetchable else []
+    if step.put_off_unless:
+        safe.append(f"and put off unless {_told(step.put_off_unless)}")
     return (
         f"`{step.key}`",
         step.title,
@@ -116,6 +118,7 @@ HEAD = """# What each plan does, step by step
 
 For a pair of the primary a and the standby (or secondary) b, and a backup server d. A step is left out when there is nothing to
 do, and the plan is given up when what must hold before a step does not hold: both are read anew from the servers right before it.
+Work that is put off is begun anew when it can be, and counts as no failure.
 A step is done when the servers show it, whatever they replied. Where a plan is given up, the last column is what still happens.
 A step is there more than once where it differs by mode or by what was found. `python -m tests.plans` writes this page.
 

@@ -19,7 +19,7 @@ import pytest
 from keawatch.core.diagnosis import diagnose
 from keawatch.core.facts import facts_of
 from keawatch.core.model import HaState, Mode, NoAnswer, Snapshot
-from keawatch.core.plan import Command, Condition, ConfigVariant, Fact, Order, Plan, Step, Work, holds
+from keawatch.core.plan import CONDITIONS, Command, Condition, ConfigVariant, Fact, Order, Plan, Step, Work, holds
 from keawatch.core.remedies import propose
 from tests import plans
 from tests.builders import PARTNERS
@@ -72,6 +72,8 @@ def _looks(mode: Mode) -> Iterator[Look]:
         yield from (look(replace(lonely, name="a"), _alone(b), mode=mode) for b in _odd("b", mode))
     for a, b in product(_usual("a", mode), _usual("b", mode)):
         yield look(a, replace(b, ahead=45.0), mode=mode)
+        yield look(_alone(a), b, mode=mode)
+        yield look(a, _alone(b), mode=mode)
         yield look(_alone(a), _alone(b), mode=mode)
         yield look(replace(a, heard_ago=100.0), replace(b, heard_ago=100.0), mode=mode)
     for word, partner, origin in product(_states(mode), (S.READY, S.PARTNER_DOWN, S.TERMINATED), (*_ORIGINS, 1000)):
@@ -627,6 +629,18 @@ _SEEN: Mapping[str, Callable[[Deed], End]] = {
 
 # --- what is asked of every step
 
+
+def _mends(deed: Deed) -> bool:
+    """Return whether the step makes the leases of a pair alike in which only the primary serves."""
+    return (
+        deed.step.work is Work.RECONCILE and deed.strategy in {"reconcile", "upkeep"} and deed.mode is Mode.HOT_STANDBY
+    )
+
+
+def _link_is_cut(world: World) -> bool:
+    return world.hears_nobody("a") or world.hears_nobody("b")
+
+
 QUESTIONS: Mapping[str, Callable[[Deed], Which]] = {
     "it is done where there is nothing to do": lambda d: passing(d.step.only_if, d.mode) & d.idle,
     "it is done where it does harm": lambda d: passing((*d.step.only_if, *d.step.before), d.mode) & d.harmful,
@@ -635,6 +649,9 @@ QUESTIONS: Mapping[str, Callable[[Deed], Which]] = {
     ),
     "a plan that is given up does it where it does harm": lambda d: (
         passing(d.step.only_if, d.mode) & (d.idle | d.harmful) if d.step.rescue else 0
+    ),
+    "leases are made alike while those of a cut link are not copied": lambda d: (
+        passing((*d.step.before, *d.step.put_off_unless), d.mode) & where(_link_is_cut, d.mode) if _mends(d) else 0
     ),
     "it passes for done where it is not": lambda d: passing(d.step.after, d.mode) & d.not_done,
 }
@@ -652,7 +669,7 @@ def test_of_no_step(strategy: str, question: str) -> None:
 @each
 def test_each_condition_is_there_for_something(strategy: str) -> None:
     for deed in deeds()[strategy]:
-        for part in ("only_if", "before", "after"):
+        for part in CONDITIONS:
             for index, condition in enumerate(getattr(deed.step, part)):
                 less = deed.without(part, index)
                 assert any(asked(less) for asked in QUESTIONS.values()), (

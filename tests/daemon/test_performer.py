@@ -15,7 +15,7 @@ import pytest
 from keawatch.core.comparison import Comparison, Kind
 from keawatch.core.decision import decide
 from keawatch.core.model import HaState, Observation, Snapshot
-from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, serves, state
+from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, in_touch, serves, state
 from keawatch.core.policy import Strategy
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable, plan_from
@@ -26,7 +26,7 @@ from keawatch.leases.backup import Change
 from keawatch.leases.reconcile import Account, Limits
 from keawatch.leases.write import Refusal
 from tests.builders import POLICY, answering, at, silent, snapshot
-from tests.core.seen import ALL_COMMANDS, TERMINATED, but, held
+from tests.core.seen import ALL_COMMANDS, TERMINATED, Srv, but, held, look
 from tests.daemon.kea_like import FAST, SECRET, FakeLeases, FakePair, FakeServer, Killed, clock
 
 pytestmark = pytest.mark.anyio
@@ -890,6 +890,55 @@ async def test_looks_from_before_the_work_are_no_reason_to_stop_it(stage: Stage)
     assert (await stage.performer.perform(only(ALIKE))).result == "ok"
     assert stage.leases.cut_off == 0
     assert len(seen) == 1, "each was looked at"
+
+
+TOGETHER = replace(ALIKE, put_off_unless=(in_touch("a"), in_touch("b")))
+
+
+def cut_off(*cut: bool) -> Callable[[], Snapshot]:
+    """Return what gives the pair as looks every two seconds see it: whether the primary has lost its partner."""
+
+    def newest() -> Snapshot:
+        number = int(asyncio.get_running_loop().time() / 2.0)
+        lost = cut[min(number, len(cut) - 1)]
+        a = Srv("a", HOT, partner_word=HaState.UNAVAILABLE if lost else HOT)
+        return look(a, HOT).seen(2.0 * number)
+
+    return newest
+
+
+async def test_work_on_leases_that_kea_copies_no_more_is_put_off_and_has_not_failed(stage: Stage) -> None:
+    stage.leases.takes = 30.0
+    stage.performer.newest = cut_off(False, False, True, True)
+    outcome = await stage.performer.perform(only(TOGETHER, replace(ALIKE, key="more")))
+    assert outcome.result == "interrupted"
+    assert outcome.reason == "«make them alike» was put off: a does not hear its partner"
+    assert stage.leases.cut_off == 1
+    assert [(step.key, step.result) for step in outcome.steps] == [("alike", "stopped")]
+    (end,) = [e for e in stage.journal.entries("lan", plan="p") if e.kind == "end"]
+    assert end.body["result"] == "interrupted", "so that no start takes it up again"
+
+
+async def test_a_single_heartbeat_that_is_lost_puts_nothing_off(stage: Stage) -> None:
+    stage.leases.takes = 20.0
+    stage.performer.newest = cut_off(False, True, False, True, False)
+    assert (await stage.performer.perform(only(TOGETHER))).result == "ok"
+    assert stage.leases.cut_off == 0
+
+
+async def test_work_whose_ground_is_gone_has_failed_whoever_hears_whom(stage: Stage) -> None:
+    stage.leases.takes = 30.0
+    stage.performer.newest = looks(HOT, WAITING)
+    outcome = await stage.performer.perform(only(replace(TOGETHER, put_off_unless=(serves("a"),))))
+    assert outcome.result == "failed"
+
+
+async def test_work_is_put_off_before_it_begins(stage: Stage) -> None:
+    stage.pair.a.off = {1}
+    outcome = await stage.performer.perform(only(replace(ALIKE, before=(), put_off_unless=(serves("a"),))))
+    assert outcome.result == "interrupted"
+    assert "was put off: wanted: a serves" in outcome.reason
+    assert stage.leases.asked == []
 
 
 async def test_work_does_not_begin_without_its_ground(stage: Stage) -> None:

@@ -388,6 +388,80 @@ class TestAReconcileKilledInTheMiddle:
         assert killed[case].ends[-1]["body"]["result"] == "ok"
 
 
+PUT_OFF = turn([("2.6", 4), ("3.0", 6)])
+MANY = 10_000
+"""Leases that are written for long enough to have the link fail meanwhile."""
+
+
+@dataclass(frozen=True)
+class PutOff:
+    """What became of a reconcile whose pair lost its link, as keawatch's journal tells it, and of the leases."""
+
+    written: int
+    """Leases of the standby when the link had failed and the work had stopped."""
+    later: int
+    """And some seconds later."""
+    first: Json
+    ends: list[Json]
+    withheld: set[str]
+    after: Counts
+
+
+@pytest.fixture(scope="module")
+def put_off(possible: None) -> dict[Case, PutOff]:
+    return side_by_side(cut_meanwhile, PUT_OFF)
+
+
+def cut_meanwhile(lab: Lab, case: Case) -> PutOff:
+    """Cut the link while a daemon writes a standby its leases; mend it when it has stopped, and wait for the end."""
+    version, service = case
+    wish = Wish(PairSpec(version=version, service=service, max_response_delay=60.0), MANY, Counts())
+    pair = apart(lab, wish)
+    wipe(pair.standby)
+    watch = Keawatch(lab, pair, Told())
+    watch.start()
+    wait_written(pair, watch.process, 500)
+    pair.cut(abort=True)
+    first = wait_for_ends(watch, 1)[0]["body"]
+    written = pair.standby.lease_count()
+    time.sleep(5.0)
+    later, status = pair.standby.lease_count(), watch.status()
+    pair.mend()
+    wait_alike(pair, 90)
+    ends = wait_for_ends(watch, 2)
+    a, b = both(pair)
+    watch.stop()
+    return PutOff(written, later, first, ends, {held["guard"] for held in status["withheld"]}, judge(a, b))
+
+
+def wait_for_ends(watch: Keawatch, count: int, deadline: float = 40.0) -> list[Json]:
+    """Return how the plans ended that there were, when it is so many."""
+    until = time.monotonic() + deadline
+    while len(ends := watch.ends()) < count:
+        if time.monotonic() > until:
+            raise LabError(f"{len(ends)} plans ended, and not {count}")
+        time.sleep(0.2)
+    return ends
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("case", PUT_OFF, ids=named)
+class TestALinkThatIsCutWhileLeasesAreMadeAlike:
+    def test_has_the_rest_put_off(self, put_off: dict[Case, PutOff], case: Case) -> None:
+        seen = put_off[case]
+        print(f"{named(case)}: {seen.written} of {MANY} leases written when it was put off: {seen.first['reason']}")
+        assert (seen.first["result"], "was put off" in seen.first["reason"]) == ("interrupted", True)
+        assert "does not hear its partner" in seen.first["reason"]
+        assert 500 <= seen.written == seen.later < MANY
+
+    def test_waits_until_the_servers_hear_each_other(self, put_off: dict[Case, PutOff], case: Case) -> None:
+        assert "not-together" in put_off[case].withheld
+
+    def test_is_no_failure_and_has_it_done_when_they_do(self, put_off: dict[Case, PutOff], case: Case) -> None:
+        assert [end["body"]["result"] for end in put_off[case].ends] == ["interrupted", "ok"]
+        assert put_off[case].after == Counts()
+
+
 EMPTIED_CASES = turn([("2.6", 4), ("3.0", 4)])
 FULL = 400
 

@@ -16,8 +16,9 @@ from keawatch.core.codes import Code, Diagnosis, Severity
 from keawatch.core.diagnosis import diagnose
 from keawatch.core.facts import Facts, facts_of, subnets_apart
 from keawatch.core.gate import STRATEGIES as GATE_STRATEGIES
+from keawatch.core.lease_remedies import copies
 from keawatch.core.model import NORMAL_STATES, Attempt, History, Mode, Since, Snapshot
-from keawatch.core.plan import Command, Plan, hears_not, stopped_at_once
+from keawatch.core.plan import Command, Plan, stopped_at_once, unmet
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.proposals import NoPlan
 from keawatch.core.refill import STRATEGIES as REFILLS
@@ -230,14 +231,11 @@ def _not_together(plan: Plan, facts: Facts) -> str | None:
             f"{facts.a.server} is {facts.a.word} and {facts.b.server} is {facts.b.word}: leases are made alike while both are at "
             "work; it is done when they are together again, or heal the pair first"
         )
-    # While its updates fail a primary answers no client, and what it leases is known to itself alone. A standby that was given
-    # those records too begins with the same next address when both come to serve, so that more addresses get two clients:
-    # 46, 38 and 49 in a link cut for 15 s on Kea 2.6, and 27, 5 and 4 with Kea alone. In load-balancing both go on answering.
-    deaf = next((seen for seen in (facts.a, facts.b) if hears_not(seen)), None)
-    if deaf is None or plan.strategy in REFILLS or facts.mode is not Mode.HOT_STANDBY:
+    if plan.strategy in REFILLS:
         return None
-    return (
-        f"{deaf.server} does not hear its partner: leases are made alike while Kea's own updates get through; it is done when "
+    deaf = next((hears.server for hears in copies(facts) if unmet(hears, facts.snapshot, facts.snapshot)), None)
+    return deaf and (
+        f"{deaf} does not hear its partner: leases are made alike while Kea's own updates get through; it is done when "
         "they hear each other again"
     )
 

@@ -13,7 +13,19 @@ from keawatch.core.diagnosis import diagnose
 from keawatch.core.facts import Facts, sync_seconds
 from keawatch.core.gate import Gate, gate_of, lost_partner, overdue, terminated_partner
 from keawatch.core.model import NORMAL_STATES, HaState, Mode, Observation
-from keawatch.core.plan import Command, Condition, Order, Plan, Step, Work, not_state, serves, serves_not, state
+from keawatch.core.plan import (
+    Command,
+    Condition,
+    Order,
+    Plan,
+    Step,
+    Work,
+    in_touch,
+    not_state,
+    serves,
+    serves_not,
+    state,
+)
 from keawatch.core.proposals import LONGEST_WORK, NoPlan, Proposal, lacking, plan_id
 
 # --- the commands it takes
@@ -178,11 +190,25 @@ def _reconcile_step(facts: Facts) -> Step:
         key="reconcile",
         title="compare both servers' leases, and mend what differs",
         before=at_work,
+        put_off_unless=copies(facts),
         after=at_work,
         deadline=LONGEST_WORK,
         rest=True,
         work=Work.RECONCILE,
     )
+
+
+def copies(facts: Facts) -> tuple[Condition, ...]:
+    """
+    Return that Kea's own updates get through, as far as either server knows.
+
+    While they fail a primary answers no client, and what it leases is known to itself alone. A standby that was given those
+    records too begins with the same next address when both come to serve, so that more addresses get two clients: 46, 38 and 49
+    in a link cut for 15 s on Kea 2.6, and 27, 5 and 4 with Kea alone. In load-balancing both go on answering.
+    """
+    if facts.mode is not Mode.HOT_STANDBY:
+        return ()
+    return (in_touch(facts.a.server), in_touch(facts.b.server))
 
 
 def together(facts: Facts) -> tuple[Condition, ...]:

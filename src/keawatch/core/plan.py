@@ -96,6 +96,8 @@ class Fact(StrEnum):
     """Its own host says that its Kea is gone: proof, where a silence is none."""
     HEARS_NOT = "hears-not"
     """It answers, and its own heartbeats to its partner fail."""
+    IN_TOUCH = "in-touch"
+    """It does not say that it has lost its partner: what it is asked for gets through, as far as it knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ _CLAUSES: Mapping[Fact, str] = {
     Fact.SILENT: "{server} gives no answer",
     Fact.DEAD: "{server} is proven dead",
     Fact.HEARS_NOT: "{server} does not hear its partner",
+    Fact.IN_TOUCH: "{server} hears its partner",
 }
 
 
@@ -160,6 +163,11 @@ def answers(server: str, *scopes: str) -> Condition:
     return Condition(Fact.ANSWERS, server, tuple(sorted(scopes)))
 
 
+def in_touch(server: str) -> Condition:
+    """Return the condition that *server* has not lost its partner, as far as it says."""
+    return Condition(Fact.IN_TOUCH, server)
+
+
 def holds(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> bool:
     """Return whether *condition* holds in *snapshot*; *baseline* is how it was before the last order."""
     return _CHECKS[condition.fact](condition, snapshot, baseline)
@@ -170,6 +178,8 @@ def unmet(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> str |
     if holds(condition, snapshot, baseline):
         return None
     seen = snapshot.of(condition.server)
+    if condition.fact is Fact.IN_TOUCH:  # What is seen of state and service says nothing about it.
+        return _CLAUSES[Fact.HEARS_NOT].format(server=seen.server)
     return f"wanted: {condition}; seen: {seen.server} is {seen.word}, {_service(seen)}"
 
 
@@ -236,6 +246,7 @@ _CHECKS: Mapping[Fact, _Check] = {
     Fact.SILENT: lambda c, s, _: s.of(c.server).status is None,
     Fact.DEAD: lambda c, s, _: _dead(s.of(c.server)),
     Fact.HEARS_NOT: lambda c, s, _: hears_not(s.of(c.server)),
+    Fact.IN_TOUCH: lambda c, s, _: not hears_not(s.of(c.server)),
 }
 
 
@@ -274,6 +285,8 @@ class Step:
     """Unless all hold, the step is skipped: there is nothing to do."""
     before: tuple[Condition, ...] = ()
     """Unless all hold, the plan is given up: doing it would do harm."""
+    put_off_unless: tuple[Condition, ...] = ()
+    """Unless all hold, and go on to hold for as long as the work takes, it is put off: that is no failure, and it is begun anew."""
     after: tuple[Condition, ...] = ()
     """What the state must show, whatever the reply said."""
     deadline: float = 5.0
@@ -306,6 +319,10 @@ class Step:
     """Whether a plan that is taken up after a crash begins here at the latest: what the step proves does not last."""
     unfetchable: str | None = None
     """The server of which nobody must be able to fetch leases: its running configuration is read, and else the plan given up."""
+
+
+CONDITIONS = ("only_if", "before", "put_off_unless", "after")
+"""Where a step has conditions, in the order in which they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal
 
-from keawatch.core.plan import Command, Condition, ConfigVariant, Fact, Order, Plan, Step, Work
+from keawatch.core.plan import CONDITIONS, Command, Condition, ConfigVariant, Fact, Order, Plan, Step, Work
 
 
 def jsonable(value: Any, timespec: Literal["milliseconds", "microseconds"] = "milliseconds") -> Any:
@@ -32,7 +32,7 @@ def plan_from(data: Mapping[str, Any]) -> Plan:
 
 
 def _step(data: Mapping[str, Any]) -> Step:
-    conditions = {name: tuple(_condition(item) for item in data[name]) for name in ("only_if", "before", "after")}
+    conditions = {name: tuple(_condition(item) for item in data.get(name, ())) for name in CONDITIONS}
     orders = {name: _order(data[name]) for name in ("order", "compensation")}
     work = Work(data["work"]) if data.get("work") else None
     then = tuple(order for item in data.get("then", ()) if (order := _order(item)))

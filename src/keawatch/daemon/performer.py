@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 from keawatch.core.comparison import Comparison
 from keawatch.core.model import HaState, Observation, Snapshot
-from keawatch.core.plan import Command, Condition, ConfigVariant, Order, Plan, Step, Work, unmet
+from keawatch.core.plan import CONDITIONS, Command, Condition, ConfigVariant, Order, Plan, Step, Work, unmet
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal, OpenPlan
 from keawatch.daemon.leasework import Reconciled
@@ -140,6 +141,10 @@ class ServiceMeter:
 
 class _GivenUp(Exception):  # noqa: N818 - an outcome, not an error
     """The plan can't go on; the reason is for people."""
+
+
+class _PutOff(Exception):  # noqa: N818
+    """Work is left for later, at rest and with nothing to be undone; the reason is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +323,8 @@ class Performer:
             return self._end(run, "failed", f"{given_up}{undone}")
         except _Interrupted:
             return self._end(run, "interrupted", "keawatch was told to stop; the pair is at rest and goes on by itself")
+        except _PutOff as put_off:
+            return self._end(run, "interrupted", str(put_off))
         return self._end(run, "ok", "every step showed what it should")
 
     def _end(self, run: _Run, result: Literal["ok", "failed", "interrupted"], reason: str) -> PlanOutcome:
@@ -394,10 +401,13 @@ class Performer:
 
     def _check_before(self, run: _Run, step: Step, snapshot: Snapshot) -> None:
         reasons = run.unmet(step.before, snapshot)
-        if not reasons:
+        for_now = run.unmet(step.put_off_unless, snapshot)
+        if not reasons and not for_now:
             return
-        self._report(run, step, StepReport(step.key, step.title, None, "stopped", seen="; ".join(reasons)))
-        raise _GivenUp(f"before the step «{step.title}» something had changed: {'; '.join(reasons)}")
+        self._report(run, step, StepReport(step.key, step.title, None, "stopped", seen="; ".join((*reasons, *for_now))))
+        if reasons:
+            raise _GivenUp(f"before the step «{step.title}» something had changed: {'; '.join(reasons)}")
+        raise _PutOff(f"«{step.title}» was put off: {'; '.join(for_now)}")
 
     async def _send(self, run: _Run, step: Step) -> str | KeaError | None:
         if step.order is None:
@@ -468,10 +478,10 @@ class Performer:
             return _left_over(work.result(), step, run.plan) or str(work.result())
         except KeawatchError as error:
             return error
-        except _GivenUp as given_up:
+        except (_GivenUp, _PutOff) as stopped:
             if not step.required:
-                return KeawatchError(str(given_up))
-            run.stopped_work = str(given_up)
+                return KeawatchError(str(stopped))
+            run.stopped_work = str(stopped)
             raise
         finally:
             # A change that is cut off stands in the backup already, and whether it arrived is read the next time.
@@ -505,7 +515,8 @@ class Performer:
         if snapshot and min(seen.at for seen in snapshot) < began:
             snapshot = None  # It may show how things were before the step that brought about what this work needs.
         reasons = run.unmet(step.before, snapshot) if snapshot else []
-        if reasons and snapshot and run.doubted_at in {None, snapshot.taken_at}:
+        for_now = run.unmet(step.put_off_unless, snapshot) if snapshot else []
+        if (reasons or for_now) and snapshot and run.doubted_at in {None, snapshot.taken_at}:
             run.doubted_at = snapshot.taken_at  # One lost poll is no reason: the next look decides.
             return
         run.doubted_at = None
@@ -513,6 +524,8 @@ class Performer:
             reasons = [f"it takes longer than {step.deadline:.0f} s"]
         if reasons:
             raise _GivenUp(f"«{step.title}» was stopped: {'; '.join(reasons)}")
+        if for_now:
+            raise _PutOff(f"«{step.title}» was put off: {'; '.join(for_now)}")
 
     async def _order(self, order: Order, arguments: Mapping[str, Any] | None) -> str | KeaError:
         try:
@@ -735,5 +748,5 @@ class PlanRefusedError(KeaError):
 
 
 def _servers_of(step: Step) -> frozenset[str]:
-    conditions: tuple[Condition, ...] = (*step.only_if, *step.before, *step.after)
+    conditions: Iterable[Condition] = chain.from_iterable(getattr(step, part) for part in CONDITIONS)
     return frozenset(condition.server for condition in conditions)
