@@ -78,6 +78,7 @@ class TestSeamless:
             "standby-test-recorded",
             *(["halves-alike", "primary-for-both"] if one is SHARED else []),
             "standby-aside",
+            "link-works",
             "primary-forget",
             "primary-reset",
             "primary-alone",

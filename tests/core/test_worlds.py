@@ -621,7 +621,7 @@ _SEEN: Mapping[str, Callable[[Deed], End]] = {
     "standby-held": lambda _: lambda w: w.is_in("a", *NORMAL) and w.serves("a") and w.is_in("b", S.READY, *NORMAL),
     "standby-reload": lambda _: lambda w: w.is_in("b", *BACK),
     **dict.fromkeys(
-        ("standby-hears", "standby-beats", "primary-hears", "primary-hears-again"),
+        ("standby-hears", "standby-beats", "primary-hears", "primary-hears-again", "link-works"),
         _heard,
     ),
 }

@@ -204,6 +204,11 @@ class FakeKea:
         return self._listens and "libdhcp_lease_cmds.so" in libraries
 
     @property
+    def heartbeat_delay(self) -> float:
+        """Return it in seconds, as it is configured now."""
+        return float(_ha_of(self.running)["heartbeat-delay"]) / 1000.0
+
+    @property
     def _listens(self) -> bool:
         mine = next(peer for peer in _ha_of(self.running)["peers"] if peer["name"] == self.name)
         return self.alive and self.pair.linked and "127.0.0.1" not in mine["url"]
@@ -238,11 +243,11 @@ class FakeKea:
             self.partner_terminated_since = self.heard_at
         self._enter()
         if state is not HaState.TERMINATED:
-            self.next_beat = self.pair.at + H - heard_ago
+            self.next_beat = self.pair.at + self.heartbeat_delay - heard_ago
 
     def beat(self) -> None:
         """Send one heartbeat and act on what came of it."""
-        self.next_beat = self.pair.at + H
+        self.next_beat = self.pair.at + self.heartbeat_delay
         if self.other.reachable:
             self._hear(self.other.state)
         else:
@@ -292,7 +297,7 @@ class FakeKea:
 
     def synced(self) -> None:
         """End the sync (ha_service.cc, processSyncCompleteNotify)."""
-        self.sync_ends, self.next_beat = inf, self.pair.at + H
+        self.sync_ends, self.next_beat = inf, self.pair.at + self.heartbeat_delay
         self.other.off.discard(2000)
         if self.other.state is HaState.PARTNER_DOWN:
             self.other.off.add(1000)
@@ -354,7 +359,7 @@ class FakeKea:
         if self.state is HaState.WAITING:
             return Reply(0, "HA state machine already in WAITING state.")
         if self.next_beat == inf:
-            self.next_beat = self.pair.at + H
+            self.next_beat = self.pair.at + self.heartbeat_delay
         self.state = HaState.WAITING
         self._enter()
         self.run(nop=True)
@@ -408,7 +413,11 @@ class FakeKea:
             self.other.off.discard(2000)
         self.remembers = self.heard_at = self.skew = self.partner_terminated_since = None
         self.off = {origin for origin in self.off if origin == 1}
-        self.state, self.next_beat, self.reloaded_at = HaState.WAITING, self.pair.at + H, self.pair.at
+        self.state, self.next_beat, self.reloaded_at = (
+            HaState.WAITING,
+            self.pair.at + self.heartbeat_delay,
+            self.pair.at,
+        )
         self._enter()
 
     def dhcp_disable(self, arguments: dict[str, Any]) -> Reply:

@@ -32,6 +32,13 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
     return [] if one == other else [f"{path}: {one} -> {other}"]
 
 
+def ha_of(arguments: Any) -> dict[str, Any]:
+    """Return a configuration's HA parameters."""
+    parameters = (library.get("parameters") or {} for library in arguments["Dhcp4"]["hooks-libraries"])
+    found: dict[str, Any] = next(one for one in parameters if "high-availability" in one)["high-availability"][0]
+    return found
+
+
 @pytest.mark.parametrize("version", replies.VERSIONS)
 class TestCaptured:
     def test_recorded_is_what_config_set_takes(self, version: str) -> None:
@@ -48,15 +55,27 @@ class TestCaptured:
             (estranged, "/peers/1/name: b -> b-set-aside-by-keawatch"),
         ],
     )
-    def test_to_step_aside_changes_two_values_and_nothing_else(self, version: str, make: Any, changes: str) -> None:
+    def test_to_step_aside_changes_three_values_and_nothing_else(self, version: str, make: Any, changes: str) -> None:
         arguments = replies.arguments(f"{version}-config-get-a")
         before = copy.deepcopy(arguments)
         changed = differences(recorded(arguments), make(arguments, "a"))
         assert [line.rpartition("high-availability/0")[2] for line in changed] == [
+            "/heartbeat-delay: 1000 -> 500",
             changes,
             f"/sync-leases: {True} -> {False}",
         ]
         assert arguments == before
+
+    @pytest.mark.parametrize("delay", [200, 0, None])
+    def test_whoever_is_aside_is_heard_soon_and_has_heartbeats_whatever_was_configured(
+        self, version: str, delay: int | None
+    ) -> None:
+        arguments = replies.arguments(f"{version}-config-get-a")
+        relationship = ha_of(arguments)
+        relationship["heartbeat-delay"] = delay
+        if delay is None:
+            del relationship["heartbeat-delay"]
+        assert ha_of(closed(arguments, "a"))["heartbeat-delay"] == (delay or 500)
 
     def test_closed_lacks_the_lease_commands_beside_that_and_nothing_else(self, version: str) -> None:
         arguments = replies.arguments(f"{version}-config-get-a")

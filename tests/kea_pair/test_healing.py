@@ -1,15 +1,21 @@
 """A terminated pair of real Kea comes back to hot-standby by itself, from every cause, by both strategies."""
 
+import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
-from tests.kea_pair.databases import Counts
+from tests.kea_pair.databases import Counts, asking
 from tests.kea_pair.healing import Case, Healed, heal
-from tests.kea_pair.lab import Lab
-from tests.kea_pair.whole import WHOLE
+from tests.kea_pair.lab import Exchanges, Lab, PairSpec
+from tests.kea_pair.lab import side_by_side as together
+from tests.kea_pair.watching import Keawatch, Wish
+from tests.kea_pair.whole import WHOLE, named, turn
 
 VERSIONS = ("2.6", "3.0")
 AT_ONCE = 4
@@ -147,3 +153,79 @@ def test_a_pair_that_shares_its_clients_is_healed_with_both_halves_answered(poss
         # Each has a pool of its own, so only what both lease in the moment in which a half changes hands may be given twice.
         assert len(result.after["leases"]["rivals"]) <= NEXT_TO_NOTHING
         assert result.judged == Counts(), result.case
+
+
+LOST = turn([("2.6", 4), ("3.0", 6)])
+LOOKED_ON = 25.0
+"""Seconds for which the link stays cut: as long as three plans in a row would cost ten seconds each."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of a terminated pair between whose servers packets are lost."""
+
+    exchanges: Exchanges
+    """While they were."""
+    ends: list[dict[str, Any]]
+    states: tuple[str, str]
+    running: str
+    """The standby's running configuration then."""
+    after: tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def lost(possible: None) -> dict[tuple[str, int], Lost]:
+    return together(lose_packets, LOST)
+
+
+def lose_packets(lab: Lab, case: tuple[str, int]) -> Lost:
+    """Terminate a pair, have the link swallow every packet, let keawatch try to heal, and mend the link."""
+    version, service = case
+    spec = PairSpec(version=version, service=service, heartbeat_delay=2.0, max_response_delay=12.0)
+    pair = lab.pair(replace(spec, faketime=frozenset({"b"})))
+    pair.start()
+    pair.wait_normal()
+    watch = Keawatch(lab, pair, Wish(strategies=("seamless", "cover", "reset")))
+    pair.standby.skew(90.0)
+    pair.wait_states("terminated", "terminated", 30)
+    pair.cut(silent=True)
+    pair.standby.skew(0.0)
+    clients = pair.clients()
+    clients.start(20, clients=5000, extra=asking(service))
+    watch.start()
+    time.sleep(LOOKED_ON)
+    exchanges = clients.stop()
+    ends, states = watch.ends(), pair.states()
+    running = json.dumps(pair.standby.ask("config-get"))
+    pair.mend()
+    watch.ask("ack")
+    watch.wait_for_one({"OK", "ADDRESS_TWICE"}, 90)
+    after = pair.states()
+    watch.stop()
+    return Lost(exchanges, ends, states, running, after)
+
+
+@pytest.mark.kea
+@pytest.mark.parametrize("case", LOST, ids=named)
+class TestATerminatedPairBetweenWhosServersPacketsAreLost:
+    def test_has_its_plans_given_up_before_the_primary_would_wait_for_them(
+        self, lost: dict[tuple[str, int], Lost], case: tuple[str, int]
+    ) -> None:
+        reasons = [end["body"]["reason"] for end in lost[case].ends]
+        print(f"{named(case)}: {reasons}")
+        assert [end["body"]["result"] for end in lost[case].ends][:2] == ["failed", "failed"]
+        assert all("where packets are lost between them" in reason for reason in reasons[:2])
+
+    def test_costs_no_client_an_exchange(self, lost: dict[tuple[str, int], Lost], case: tuple[str, int]) -> None:
+        print(f"{named(case)}: {lost[case].exchanges}")
+        assert lost[case].exchanges.lost <= NEXT_TO_NOTHING
+
+    def test_leaves_the_standby_its_own_configuration(
+        self, lost: dict[tuple[str, int], Lost], case: tuple[str, int]
+    ) -> None:
+        assert '"sync-leases": true' in lost[case].running
+        assert "set-aside-by-keawatch" not in lost[case].running
+        assert lost[case].states[0] == "terminated"
+
+    def test_is_healed_when_the_link_is_mended(self, lost: dict[tuple[str, int], Lost], case: tuple[str, int]) -> None:
+        assert lost[case].after == ("hot-standby", "hot-standby")

@@ -463,6 +463,12 @@ def step_aside(
             deadline=15.0,
             compensation=back,
         ),
+        Step(
+            key="link-works",
+            title=f"see that {b.server} hears {a.server}: where packets are lost between them {a.server} would wait 10 s and serve nobody",
+            after=(Condition(Fact.HEARD_PARTNER, b.server),),
+            deadline=5.0,
+        ),
     )
 
 
@@ -493,8 +499,8 @@ def _take_over(facts: Facts) -> tuple[Step, ...]:
             after=(state(a.server, HaState.TERMINATED), serves(a.server)),
             deadline=12.0,
             may_refuse=True,
-            # Refused, it takes milliseconds. Where packets are dropped it holds the primary for Kea's ten seconds, and what
-            # follows would hold it as long once more.
+            # Refused, it takes milliseconds. Where only what the primary sends is lost, which nobody else can tell, it holds it
+            # for Kea's ten seconds, and what follows would hold it as long once more.
             at_most=2.0,
         ),
         Step(

@@ -22,6 +22,10 @@ _ESTRANGED = "-set-aside-by-keawatch"
 """What stands behind the partner's name meanwhile; whoever reads Kea's log sees whose doing it is."""
 
 
+_SOON = 500
+"""Milliseconds between the heartbeats of a server that is out of its partner's reach."""
+
+
 class ReconfigureError(KeaError):
     """The wanted configuration can't be made from this one."""
 
@@ -50,8 +54,7 @@ def aside(arguments: Any, this_server: str, version: str | None = None) -> dict[
         )
     peer = _peer(relationship, this_server)
     peer["url"] = _on_loopback(peer["url"], this_server)
-    relationship["sync-leases"] = False
-    return made
+    return _for_a_moment(made, relationship)
 
 
 def estranged(arguments: Any, this_server: str) -> dict[str, Any]:
@@ -67,8 +70,7 @@ def estranged(arguments: Any, this_server: str) -> dict[str, Any]:
     _peer(relationship, this_server)
     for partner in _partners(relationship, this_server):
         partner["name"] += _ESTRANGED
-    relationship["sync-leases"] = False
-    return made
+    return _for_a_moment(made, relationship)
 
 
 def closed(arguments: Any, this_server: str) -> dict[str, Any]:
@@ -107,6 +109,14 @@ def rejoining(arguments: Any, this_server: str) -> dict[str, Any]:
     """Return a copy in which Kea's own sync is off, and all else is as it was."""
     made = recorded(arguments)
     _relationship(made, this_server)["sync-leases"] = False
+    return made
+
+
+def _for_a_moment(made: dict[str, Any], relationship: dict[str, Any]) -> dict[str, Any]:
+    relationship["sync-leases"] = False
+    # Its first heartbeat comes a whole delay after it was configured, and a plan waits for it: nothing else tells that packets
+    # get through between two terminated servers.
+    relationship["heartbeat-delay"] = min(relationship.get("heartbeat-delay") or _SOON, _SOON)
     return made
 
 
