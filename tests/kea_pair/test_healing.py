@@ -215,6 +215,7 @@ class TestATerminatedPairBetweenWhosServersPacketsAreLost:
         print(f"{named(case)}: {reasons}")
         assert [end["body"]["result"] for end in lost[case].ends][:2] == ["failed", "failed"]
         assert all("where packets are lost between them" in reason for reason in reasons[:2])
+        assert all("seen: b has not heard its partner" in reason for reason in reasons[:2])
 
     def test_costs_no_client_an_exchange(self, lost: dict[tuple[str, int], Lost], case: tuple[str, int]) -> None:
         print(f"{named(case)}: {lost[case].exchanges}")

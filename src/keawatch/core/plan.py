@@ -133,6 +133,9 @@ _CLAUSES: Mapping[Fact, str] = {
 }
 
 
+_OF_HEARING = frozenset({Fact.HEARD_PARTNER, Fact.HEARS_PARTNER, Fact.HEARS_NOT, Fact.IN_TOUCH})
+
+
 def state(server: str, *states: HaState) -> Condition:
     """Return the condition that *server* is in one of *states*."""
     return Condition(Fact.STATE, server, tuple(states))
@@ -178,9 +181,16 @@ def unmet(condition: Condition, snapshot: Snapshot, baseline: Snapshot) -> str |
     if holds(condition, snapshot, baseline):
         return None
     seen = snapshot.of(condition.server)
-    if condition.fact is Fact.IN_TOUCH:  # What is seen of state and service says nothing about it.
-        return _CLAUSES[Fact.HEARS_NOT].format(server=seen.server)
-    return f"wanted: {condition}; seen: {seen.server} is {seen.word}, {_service(seen)}"
+    told = _hearing(seen) if condition.fact in _OF_HEARING else f"{seen.server} is {seen.word}, {_service(seen)}"
+    return f"wanted: {condition}; seen: {told}"
+
+
+def _hearing(seen: Observation) -> str:
+    view = seen.partner
+    if view is None:
+        return f"{seen.server} is {seen.word}"
+    heard = f"last heard its partner {view.age:.0f} s ago" if view.in_touch else "has not heard its partner"
+    return f"{seen.server} {heard}{' and calls it unavailable' if hears_not(seen) and view.in_touch else ''}"
 
 
 def _service(seen: Observation) -> str:
