@@ -49,8 +49,8 @@ QUICK = 0.3
 LONGEST = 600
 """Seconds that the tests about one mutant may take; one that makes them hang has been noticed."""
 
-JUDGE = "tests/core/test_worlds.py::test_of_no_step"
-"""Asked about every mutant of its plan: it makes the plans once for all its cases."""
+JUDGE = "tests/core/test_worlds.py"
+"""Asked first about every mutant of a plan: it judges every step, and makes the plans once for all its cases."""
 
 
 @dataclass(frozen=True, order=True)
@@ -246,14 +246,17 @@ def those_who_could_miss(mutant: Mutant, tests: Mapping[str, Touched]) -> list[s
 
     def wanted(test: str, touched: Touched) -> bool:
         made = step in touched.made and touched.seconds < QUICK
-        return mutant in touched.decided or made or test.startswith(f"{JUDGE}[{mutant.strategy}")
+        return mutant in touched.decided or made or judges(test)
+
+    def judges(test: str) -> bool:
+        return test.startswith(JUDGE) and f"[{mutant.strategy}" in test
 
     chosen = [
-        (mutant not in touched.decided, touched.seconds, test)
+        (not judges(test), mutant not in touched.decided, touched.seconds, test)
         for test, touched in tests.items()
         if wanted(test, touched)
     ]
-    return [test for _, _, test in sorted(chosen)]
+    return [test for *_, test in sorted(chosen)]
 
 
 # --- asking the tests

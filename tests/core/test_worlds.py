@@ -667,6 +667,13 @@ def test_of_no_step(strategy: str, question: str) -> None:
 
 
 @each
+def test_each_step_says_what_it_must_have_come_to(strategy: str) -> None:
+    for deed in deeds()[strategy]:
+        # Work tells itself what it has come to.
+        assert deed.step.after or deed.step.work or deed.step.pause, deed
+
+
+@each
 def test_each_condition_is_there_for_something(strategy: str) -> None:
     for deed in deeds()[strategy]:
         for part in CONDITIONS:
