@@ -87,6 +87,24 @@ def test_a_long_silence_is() -> None:
     assert "came together" in (due(held(HEALTHY, 10.0, after=blink)) or "")
 
 
+NOBODY = look(NoAnswer.TIMEOUT, NoAnswer.REFUSED)
+
+
+def test_it_is_due_when_nobody_saw_for_a_while_what_either_did_however_short_that_was() -> None:
+    """Two that hung may have lost touch and found each other again, without a word of it (seen on 3.0.4)."""
+    blind = held(NOBODY, 4.0, after=DONE)
+    assert due(blind) is None, "nobody could be read"
+    again = held(HEALTHY, 10.0, after=blind)
+    assert due(again) == "neither server answered at 12:01:42 UTC"
+    assert due(differing(again, ago=1.0)) is None, "it was looked after"
+
+
+def test_a_single_round_in_which_neither_answered_is_no_while() -> None:
+    assert due(held(HEALTHY, 10.0, after=held(NOBODY, 0.0, after=DONE))) is None
+    one = held(look(NoAnswer.TIMEOUT, HS), 0.0, after=held(look(HS, NoAnswer.TIMEOUT), 0.0, after=DONE))
+    assert due(held(HEALTHY, 10.0, after=one)) is None, "each time one of them was seen"
+
+
 def test_a_restart_between_two_polls_is_noticed_by_what_kea_tells() -> None:
     quick = but(HEALTHY, "b", reload=-104.0)
     assert due(held(quick, 10.0, after=DONE)) == "b was started or reconfigured 8 s ago"
@@ -116,7 +134,7 @@ def test_a_pair_that_shares_the_load_is_no_split() -> None:
     [
         (look(HS, NoAnswer.TIMEOUT), 2.0),
         (look(HS, NoAnswer.TIMEOUT), 60.0),
-        (look(NoAnswer.REFUSED, NoAnswer.REFUSED), 10.0),
+        (look(NoAnswer.REFUSED, NoAnswer.REFUSED), 60.0),
         (look(PD, W), 4.0),
         (GATED, 20.0),
         (TERMINATED, 20.0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from keawatch.core.comparison import Comparison
 from keawatch.core.facts import Facts, facts_of
@@ -148,6 +149,21 @@ def _out_of_touch(observation: Observation, facts: Facts) -> bool:
     return view.communication_interrupted or view.state is HaState.UNAVAILABLE or late
 
 
+def _unseen(last: Comparison, facts: Facts) -> str | None:
+    """
+    Return that nobody saw for a while what either server did: both hung, or keawatch was cut off from both.
+
+    They may have lost touch meanwhile and found each other again. Two that were stopped for 19 s went on as if nothing had been,
+    with an address that each had for another client (3.0.4 in load-balancing).
+    """
+    began = last.at - timedelta(seconds=last.seconds)
+    rounds = [snapshot for snapshot in facts.history.snapshots if snapshot.taken_at > began]
+    for first, second in pairwise(rounds):  # A single lost poll is no while.
+        if not any(seen.status for seen in (*first, *second)):
+            return f"neither server answered at {first.taken_at:%H:%M:%S} UTC"
+    return None
+
+
 def _unsent(last: Comparison, facts: Facts) -> str | None:
     """Return that a server could not send updates: Kea counts those it skipped while it thought its partner down."""
     for observation in (facts.a, facts.b):
@@ -207,6 +223,7 @@ _CHECKS: tuple[_Check, ...] = (
     _attempt_ended,
     _unsent,
     _lost_touch,
+    _unseen,
     _counts_apart,
     unsettled,
 )
