@@ -66,16 +66,16 @@ class TestCaptured:
         ]
         assert arguments == before
 
-    @pytest.mark.parametrize("delay", [200, 0, None])
+    @pytest.mark.parametrize("delay", [200, 0, -1, "0", True, None])
     def test_whoever_is_aside_is_heard_soon_and_has_heartbeats_whatever_was_configured(
-        self, version: str, delay: int | None
+        self, version: str, delay: object
     ) -> None:
         arguments = replies.arguments(f"{version}-config-get-a")
         relationship = ha_of(arguments)
         relationship["heartbeat-delay"] = delay
         if delay is None:
             del relationship["heartbeat-delay"]
-        assert ha_of(closed(arguments, "a"))["heartbeat-delay"] == (delay or 500)
+        assert ha_of(closed(arguments, "a"))["heartbeat-delay"] == (200 if delay == 200 else 500)
 
     def test_closed_lacks_the_lease_commands_beside_that_and_nothing_else(self, version: str) -> None:
         arguments = replies.arguments(f"{version}-config-get-a")

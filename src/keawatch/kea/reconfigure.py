@@ -116,7 +116,8 @@ def _for_a_moment(made: dict[str, Any], relationship: dict[str, Any]) -> dict[st
     relationship["sync-leases"] = False
     # Its first heartbeat comes a whole delay after it was configured, and a plan waits for it: nothing else tells that packets
     # get through between two terminated servers.
-    relationship["heartbeat-delay"] = min(relationship.get("heartbeat-delay") or _SOON, _SOON)
+    delay = relationship.get("heartbeat-delay")
+    relationship["heartbeat-delay"] = min(delay, _SOON) if type(delay) is int and delay > 0 else _SOON
     return made
 
 
