@@ -405,9 +405,9 @@ def all_mutants() -> list[Mutant]:
 HEAD = """# What would be missed
 
 Each row is one guard, precondition (`before`), reason to skip (`only_if`) or to put work off (`put_off_unless`), postcondition
-(`after`), compensation or rescue, and what turns red when that one alone is taken out: the page of plans (docs/plans.md, whose test compares it with the code), and
-the first other test: of those in which it makes a difference, or that look at the plan as it stands. `make mutants` asks again
-and writes this list.
+(`after`), compensation or rescue, and what turns red when that one alone is taken out: the page of plans (docs/plans.md, whose
+test compares it with the code), and another test: tests/core/test_worlds.py, which judges every step, or the first of those in
+which it makes a difference, or that look at the plan as it stands. `make mutants` asks again and writes this list.
 
 """
 
