@@ -55,6 +55,11 @@ def config(name: str, mode: Mode = Mode.HOT_STANDBY) -> HaConfig:
     return HaConfig(name, mode, tuple(Peer(peer, role(peer, mode)) for peer in ("a", "b")), heartbeat_delay=10.0)
 
 
+def normal(mode: Mode) -> HaState:
+    """Return the state in which both are at work."""
+    return HaState.LOAD_BALANCING if mode is Mode.LOAD_BALANCING else HaState.HOT_STANDBY
+
+
 def usual_scopes(name: str, word: HaState, mode: Mode) -> tuple[str, ...]:
     if mode is Mode.PASSIVE_BACKUP:
         return ("a",) if word is HaState.PASSIVE_BACKUP else ()

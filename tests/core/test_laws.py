@@ -17,7 +17,7 @@ from keawatch.core.plan import Command, Plan
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.watchful import comparison_due
 from tests.builders import POLICY, at
-from tests.core.seen import ALL_COMMANDS, MODES, WORDS, Look, Srv, Word, differing, held, look, rival
+from tests.core.seen import ALL_COMMANDS, MODES, WORDS, Look, Srv, Word, differing, held, look, normal, rival
 
 # A few hundred histories a law: 2 cores, seconds.
 LAW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -88,8 +88,7 @@ def healing_looks(draw: st.DrawFn) -> Look:
 def gated_looks(draw: st.DrawFn) -> Look:
     """Draw a pair of which one is ready and may be held there."""
     mode = draw(st.sampled_from(MODES))
-    normal = HaState.HOT_STANDBY if mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
-    partner = draw(st.sampled_from([normal, normal, HaState.PARTNER_DOWN, HaState.TERMINATED, *NoAnswer]))
+    partner = draw(st.sampled_from([normal(mode), normal(mode), HaState.PARTNER_DOWN, HaState.TERMINATED, *NoAnswer]))
     one = look(Srv("a", partner, mode), Srv("b", HaState.READY, mode, pauses="always"), mode=mode)
     return replace(one, swapped=draw(st.booleans()))
 
@@ -98,11 +97,11 @@ def gated_looks(draw: st.DrawFn) -> Look:
 def working_looks(draw: st.DrawFn) -> Look:
     """Draw a pair at work, or almost."""
     mode = draw(st.sampled_from(MODES))
-    normal = HaState.HOT_STANDBY if mode is Mode.HOT_STANDBY else HaState.LOAD_BALANCING
     scopes = draw(st.sampled_from([None, None, None, ("a",)]))
     ahead = draw(st.sampled_from([0.0, 0.0, 0.0, 31.0]))
-    b = Srv("b", normal, mode, scopes=scopes, commands=draw(st.one_of(st.just(ALL_COMMANDS), commands)), ahead=ahead)
-    return Look(Srv("a", normal, mode), b, draw(st.booleans()))
+    known = draw(st.one_of(st.just(ALL_COMMANDS), commands))
+    b = Srv("b", normal(mode), mode, scopes=scopes, commands=known, ahead=ahead)
+    return Look(Srv("a", normal(mode), mode), b, draw(st.booleans()))
 
 
 @st.composite

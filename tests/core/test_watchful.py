@@ -95,7 +95,7 @@ def test_it_is_due_when_nobody_saw_for_a_while_what_either_did_however_short_tha
     blind = held(NOBODY, 4.0, after=DONE)
     assert due(blind) is None, "nobody could be read"
     again = held(HEALTHY, 10.0, after=blind)
-    assert due(again) == "neither server answered at 12:01:42 UTC"
+    assert due(again) == "neither server answered at 12:01:46 UTC"
     assert due(differing(again, ago=1.0)) is None, "it was looked after"
 
 

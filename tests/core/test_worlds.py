@@ -23,7 +23,7 @@ from keawatch.core.plan import CONDITIONS, Command, Condition, ConfigVariant, Fa
 from keawatch.core.remedies import propose
 from tests import plans
 from tests.builders import PARTNERS
-from tests.core.seen import Look, Srv, look
+from tests.core.seen import Look, Srv, look, normal
 
 S = HaState
 NORMAL = {S.HOT_STANDBY, S.LOAD_BALANCING}
@@ -39,9 +39,8 @@ _ORIGINS = (1, 1001, 2000, 2001)
 
 
 def _states(mode: Mode) -> tuple[HaState, ...]:
-    normal = S.LOAD_BALANCING if mode is Mode.LOAD_BALANCING else S.HOT_STANDBY
     alone = (S.PARTNER_DOWN, S.PARTNER_IN_MAINTENANCE, S.IN_MAINTENANCE)
-    return (S.TERMINATED, S.WAITING, S.SYNCING, S.READY, normal, S.COMMUNICATION_RECOVERY, *alone)
+    return (S.TERMINATED, S.WAITING, S.SYNCING, S.READY, normal(mode), S.COMMUNICATION_RECOVERY, *alone)
 
 
 def _silent(name: str, mode: Mode) -> Iterator[Srv]:
@@ -59,7 +58,7 @@ def _usual(name: str, mode: Mode) -> Iterator[Srv]:
 def _odd(name: str, mode: Mode) -> Iterator[Srv]:
     """Yield these, and those with scopes that they have from somebody else, or that are switched off."""
     yield from _usual(name, mode)
-    for word in (S.TERMINATED, S.HOT_STANDBY if mode is Mode.HOT_STANDBY else S.LOAD_BALANCING, S.PARTNER_DOWN):
+    for word in (S.TERMINATED, normal(mode), S.PARTNER_DOWN):
         yield from (Srv(name, word, mode, scopes=scopes) for scopes in (("a",), ("b",), ("a", "b")))
         yield Srv(name, word, mode, scopes=("a", "b"), off=(1000,))
 
@@ -79,9 +78,8 @@ def _looks(mode: Mode) -> Iterator[Look]:
     for word, partner, origin in product(_states(mode), (S.READY, S.PARTNER_DOWN, S.TERMINATED), (*_ORIGINS, 1000)):
         yield look(Srv("a", word, mode, off=(origin,)), Srv("b", partner, mode), mode=mode)
         yield look(Srv("a", partner, mode), Srv("b", word, mode, off=(origin,)), mode=mode)
-    normal = S.LOAD_BALANCING if mode is Mode.LOAD_BALANCING else S.HOT_STANDBY
     for origin in _ORIGINS:
-        yield look(normal, Srv("b", normal, mode, off=(origin,)), mode=mode)
+        yield look(normal(mode), Srv("b", normal(mode), mode, off=(origin,)), mode=mode)
 
 
 def _alone(one: Srv) -> Srv:
@@ -151,7 +149,7 @@ class World:
 
     @property
     def normal(self) -> HaState:
-        return S.LOAD_BALANCING if self.mode is Mode.LOAD_BALANCING else S.HOT_STANDBY
+        return normal(self.mode)
 
 
 @cache
@@ -293,10 +291,8 @@ def _nothing(_world: World, _deed: Deed) -> None:
 
 def idle(world: World, deed: Deed) -> str | None:
     """Return why there is nothing to do for the step in *world*, so that it is to be left out; None if there is."""
-    step = deed.step
-    if step.order and step.order.command in _IDLE and deed.strategy != "upkeep":
-        return _IDLE[step.order.command](world, deed)
-    return _IDLE_BY_KEY.get(deed.key, _nothing)(world, deed)
+    by_command = _IDLE.get(deed.order.command, _nothing) if deed.step.order else _nothing
+    return _IDLE_BY_KEY.get(deed.key, by_command)(world, deed)
 
 
 def _unless_in(*states: HaState) -> Judgement:
@@ -307,16 +303,6 @@ def _unless_in(*states: HaState) -> Judgement:
 
 
 def _no_scopes_to_give(world: World, deed: Deed) -> str | None:
-    if deed.key == "primary-for-both-held":
-        held = world.is_in("b", S.READY) and world.serves_nobody("b")
-        return None if held else "nobody is held whose clients it would answer"
-    if deed.key == "primary-for-both-again":
-        return None if world.serves_nobody("b") else "the partner answers its clients itself"
-    if deed.key == "primary-own-half":
-        twice = world.answered_by("a") == {"a", "b"} and world.answered_by("b") == {"b"}
-        return None if twice else "it answers its own half only, or its partner not its own"
-    if deed.key in {"primary-for-both", "own-half-a", "own-half-b"}:
-        return None
     lone = {S.PARTNER_DOWN} if deed.strategy == "take-over" else {S.PARTNER_DOWN, S.TERMINATED}
     lacks = world.is_in(deed.server, *lone) and world.serves_nobody(deed.server)
     return None if lacks else "it has its scopes, or is not to have any"
@@ -338,13 +324,19 @@ def _nothing_to_forget(world: World, deed: Deed) -> str | None:
     return None if world.is_in(deed.server, S.TERMINATED) else "it has nothing to forget"
 
 
-def _nothing_to_configure(world: World, deed: Deed) -> str | None:
-    if deed.key in {"standby-reload", "survivor-anew"}:
-        return None if world.is_in(deed.server, S.TERMINATED) else "it has nothing to forget"
-    if deed.key == "standby-open":
-        aside = world.is_in("a", S.PARTNER_DOWN) and world.is_in("b", *ASIDE)
-        return None if aside else "the primary is not alone, or the standby not aside"
-    return None
+def _nobody_aside(world: World, _: Deed) -> str | None:
+    aside = world.is_in("a", S.PARTNER_DOWN) and world.is_in("b", *ASIDE)
+    return None if aside else "the primary is not alone, or the standby not aside"
+
+
+def _nobody_held(world: World, _: Deed) -> str | None:
+    held = world.is_in("b", S.READY) and world.serves_nobody("b")
+    return None if held else "nobody is held whose clients it would answer"
+
+
+def _answers_for_itself_alone(world: World, _: Deed) -> str | None:
+    twice = world.answered_by("a") == {"a", "b"} and world.answered_by("b") == {"b"}
+    return None if twice else "it answers its own half only, or its partner not its own"
 
 
 _JOINS = (*NORMAL, S.COMMUNICATION_RECOVERY, S.WAITING, S.SYNCING, S.READY)
@@ -364,12 +356,20 @@ _IDLE: Mapping[Command, Judgement] = {
     Command.HA_MAINTENANCE_START: _can_not_go_alone,
     Command.HA_SCOPES: _no_scopes_to_give,
     Command.HA_SYNC: _nothing_to_forget,
-    Command.CONFIG_SET: _nothing_to_configure,
     Command.DHCP_ENABLE: _nothing_is_off,
 }
 
 _IDLE_BY_KEY: Mapping[str, Judgement] = {
-    "standby-alike": lambda w, _: None if w.is_in("a", S.PARTNER_DOWN) and w.is_in("b", *ASIDE) else "nobody is aside",
+    "primary-for-both": _nothing,
+    "primary-for-both-held": _nobody_held,
+    "primary-for-both-again": lambda w, _: None if w.serves_nobody("b") else "the partner answers its clients itself",
+    "primary-own-half": _answers_for_itself_alone,
+    "own-half-a": _nothing,
+    "own-half-b": _nothing,
+    "standby-alike": _nobody_aside,
+    "standby-open": _nobody_aside,
+    "standby-turn": _nobody_aside,
+    "survivor-anew": _unless_in(S.TERMINATED),
     "gate-alike": lambda w, _: None if w.is_in("b", S.READY) else "nobody is held",
     "partner-off": _unless_in(*_JOINS),
     "standby-hears": _unless_in(S.TERMINATED),
@@ -378,9 +378,6 @@ _IDLE_BY_KEY: Mapping[str, Judgement] = {
     "primary-hears-again": _unless_in(S.TERMINATED),
     "standby-beats": lambda w, _: (
         None if w.is_in("a", S.TERMINATED) and w.is_in("b", S.WAITING) else "no reset is to come that b would miss"
-    ),
-    "standby-turn": lambda w, _: (
-        None if w.is_in("a", S.PARTNER_DOWN) and w.is_in("b", *ASIDE) else "there is no heartbeat to be met"
     ),
 }
 

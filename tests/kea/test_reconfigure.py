@@ -112,7 +112,7 @@ class TestAside:
     def test_keeps_scheme_port_and_family(self, url: str, moved: str) -> None:
         peers = [{"name": "a", "role": "primary", "url": url}]
         made = aside(with_ha(MINIMAL | {"peers": peers}), "a", "3.0.4")
-        ha = made["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"][0]
+        ha = ha_of(made)
         assert ha["peers"][0]["url"] == moved
 
     def test_of_several_relationships_moves_only_its_own(self) -> None:
@@ -166,7 +166,7 @@ class TestEstranged:
     def test_leaves_a_backup_server_known(self) -> None:
         backup = {"name": "c", "url": "http://10.77.0.4:8765/", "role": "backup"}
         made = estranged(with_ha(MINIMAL | {"peers": [*MINIMAL["peers"], backup]}), "a")
-        peers = made["Dhcp4"]["hooks-libraries"][1]["parameters"]["high-availability"][0]["peers"]
+        peers = ha_of(made)["peers"]
         assert [peer["name"] for peer in peers] == ["a", "b-set-aside-by-keawatch", "c"]
 
     def test_needs_no_listener_of_its_own(self) -> None:

@@ -330,12 +330,20 @@ def kill_and_start_again(lab: Lab, case: tuple[str, int, str]) -> Killed:
     at_death, backup = both(pair), read_backup(watch.folder / "state" / "backup" / "lan")
     watch.start()
     wait_alike(pair, 60)
-    until = time.monotonic() + 20
-    while not (ends := watch.ends()) and time.monotonic() < until:
-        time.sleep(0.2)
+    ends = wait_for_ends(watch, 1, 20)
     after = both(pair)
     watch.stop()
     return Killed(status, before, at_death, backup, after, ends)
+
+
+def wait_for_ends(watch: Keawatch, count: int, deadline: float = 40.0) -> list[Json]:
+    """Return how the plans ended that there were, when it is so many."""
+    until = time.monotonic() + deadline
+    while len(ends := watch.ends()) < count:
+        if time.monotonic() > until:
+            raise LabError(f"{len(ends)} plans ended, and not {count}")
+        time.sleep(0.2)
+    return ends
 
 
 def wait_written(pair: Pair, process: subprocess.Popen[str], leases: int, deadline: float = 60) -> None:
@@ -432,16 +440,6 @@ def cut_meanwhile(lab: Lab, case: Case) -> PutOff:
     a, b = both(pair)
     watch.stop()
     return PutOff(written, later, first, ends, {held["guard"] for held in status["withheld"]}, judge(a, b))
-
-
-def wait_for_ends(watch: Keawatch, count: int, deadline: float = 40.0) -> list[Json]:
-    """Return how the plans ended that there were, when it is so many."""
-    until = time.monotonic() + deadline
-    while len(ends := watch.ends()) < count:
-        if time.monotonic() > until:
-            raise LabError(f"{len(ends)} plans ended, and not {count}")
-        time.sleep(0.2)
-    return ends
 
 
 @pytest.mark.kea

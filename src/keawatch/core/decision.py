@@ -18,7 +18,7 @@ from keawatch.core.facts import Facts, facts_of, subnets_apart
 from keawatch.core.gate import STRATEGIES as GATE_STRATEGIES
 from keawatch.core.lease_remedies import copies
 from keawatch.core.model import NORMAL_STATES, Attempt, History, Mode, Since, Snapshot
-from keawatch.core.plan import Command, Plan, stopped_at_once, unmet
+from keawatch.core.plan import Command, Plan, holds, stopped_at_once
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.core.proposals import NoPlan
 from keawatch.core.refill import STRATEGIES as REFILLS
@@ -233,7 +233,7 @@ def _not_together(plan: Plan, facts: Facts) -> str | None:
         )
     if plan.strategy in REFILLS:
         return None
-    deaf = next((hears.server for hears in copies(facts) if unmet(hears, facts.snapshot, facts.snapshot)), None)
+    deaf = next((hears.server for hears in copies(facts) if not holds(hears, facts.snapshot, facts.snapshot)), None)
     return deaf and (
         f"{deaf} does not hear its partner: leases are made alike while Kea's own updates get through; it is done when "
         "they hear each other again"

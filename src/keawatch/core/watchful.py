@@ -7,9 +7,9 @@ leave leases out and answer success (facts in docs/kea.md). So every occasion on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from keawatch.core.comparison import Comparison
 from keawatch.core.facts import Facts, facts_of
@@ -86,6 +86,17 @@ def _seconds_since(last: Comparison, facts: Facts) -> float:
     return (facts.history.now - last.at).total_seconds()
 
 
+def _began(last: Comparison) -> datetime:
+    """Return when *last* began; what was seen after it may have changed a lease that it had already read."""
+    return last.at - timedelta(seconds=last.seconds)
+
+
+def _since(last: Comparison, facts: Facts) -> Iterator[Snapshot]:
+    """Yield what was seen since *last* began, newest first."""
+    began = _began(last)
+    return takewhile(lambda snapshot: snapshot.taken_at > began, reversed(facts.history.snapshots))
+
+
 def _together_since(facts: Facts) -> datetime:
     """Return since when both are at work, given that they are."""
     return max(facts.steady_since(facts.a), facts.steady_since(facts.b))
@@ -131,10 +142,7 @@ def _lost_touch(last: Comparison, facts: Facts) -> str | None:
     """
     if any(_out_of_touch(o, facts) for o in (facts.a, facts.b)):
         return None
-    began = last.at - timedelta(seconds=last.seconds)
-    for snapshot in reversed(facts.history.snapshots):
-        if snapshot.taken_at <= began:
-            break
+    for snapshot in _since(last, facts):
         for observation in snapshot:
             if _out_of_touch(observation, facts):
                 return f"{observation.server} had lost touch with its partner at {snapshot.taken_at:%H:%M:%S} UTC"
@@ -156,11 +164,9 @@ def _unseen(last: Comparison, facts: Facts) -> str | None:
     They may have lost touch meanwhile and found each other again. Two that were stopped for 19 s went on as if nothing had been,
     with an address that each had for another client (3.0.4 in load-balancing).
     """
-    began = last.at - timedelta(seconds=last.seconds)
-    rounds = [snapshot for snapshot in facts.history.snapshots if snapshot.taken_at > began]
-    for first, second in pairwise(rounds):  # A single lost poll is no while.
-        if not any(seen.status for seen in (*first, *second)):
-            return f"neither server answered at {first.taken_at:%H:%M:%S} UTC"
+    for later, earlier in pairwise(_since(last, facts)):  # A single lost poll is no while.
+        if not any(seen.status for seen in (*earlier, *later)):
+            return f"neither server answered at {later.taken_at:%H:%M:%S} UTC"
     return None
 
 
@@ -176,7 +182,7 @@ def _unsent(last: Comparison, facts: Facts) -> str | None:
 
 def _unsent_before(last: Comparison, observation: Observation, facts: Facts) -> int | None:
     """Return a server's count when the last comparison began, or the oldest that is remembered."""
-    began = last.at - timedelta(seconds=last.seconds)
+    began = _began(last)
     known: int | None = None
     for snapshot in facts.history.snapshots:
         count = _count(snapshot, observation.server)
