@@ -706,6 +706,19 @@ async def test_the_time_that_the_journal_takes_before_a_burst_is_no_pause(stands
     assert outcome.measured_pause <= 0.1
 
 
+async def test_the_time_of_an_order_counts_for_its_step(stands_aside: Stage) -> None:
+    """A configuration with half a million leases took Kea six seconds, and the log said 0."""
+    stage = stands_aside
+
+    def slowly(_command: str, _arguments: Any) -> bool:
+        asyncio.get_running_loop().jumping.now += 6.0  # type: ignore[attr-defined]
+        return False
+
+    stage.pair.a.refuses = slowly
+    outcome = await stage.performer.perform(only(BURST))
+    assert outcome.steps[0].seconds == pytest.approx(18.0, abs=1.0)
+
+
 @pytest.mark.parametrize("lost", [False, True])
 async def test_what_was_to_follow_an_order_that_failed_is_not_sent(stands_aside: Stage, lost: bool) -> None:
     """It was meant for the state that the first would have brought about."""

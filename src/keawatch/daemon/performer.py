@@ -188,7 +188,6 @@ class _Run:
     compared: tuple[Comparison, ...] = ()
     """What earlier work of the plan has found; a lease that it overwrote, of an address with two clients, is seen nowhere else."""
 
-    work_began: datetime | None = None
     stopped_work: str | None = None
     """Why work was stopped before its end."""
     doubted_at: datetime | None = None
@@ -366,9 +365,9 @@ class Performer:
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
         began = self._clock()
-        reply = await self._do(run, step)
+        reply = await self._do(run, step, began)
         took = (self._clock() - began).total_seconds()
-        report = await self._await_after(run, step, reply)
+        report = await self._await_after(run, step, reply, began)
         self._report(run, step, report)
         if step.at_most is not None and took > step.at_most:
             raise _GivenUp(
@@ -442,10 +441,10 @@ class Performer:
             heard.append(str(answer))
         return "; ".join(heard)
 
-    async def _do(self, run: _Run, step: Step) -> str | KeawatchError | None:
+    async def _do(self, run: _Run, step: Step, began: datetime) -> str | KeawatchError | None:
         if step.work is Work.FENCE:
             return await self._fence(run, step)
-        return await (self._work(run, step) if step.work else self._send(run, step))
+        return await (self._work(run, step, began) if step.work else self._send(run, step))
 
     async def _fence(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have a server's fence command make sure that it is off; what is not a clear yes gives the plan up."""
@@ -456,13 +455,12 @@ class Performer:
             self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
         except JournalError as error:
             raise _GivenUp(str(error)) from error
-        run.work_began = self._clock()
         try:
             return await fence(step.deadline)
         except KeawatchError as error:
             return error
 
-    async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
+    async def _work(self, run: _Run, step: Step, began: datetime) -> str | KeawatchError:
         """Have the work of *step* done, for as long as what must hold before it holds."""
         if self.leases is None:
             return KeawatchError(f"there is nobody here to {step.work}")
@@ -470,11 +468,11 @@ class Performer:
             self._journal.write(self.pair, "step", {"key": step.key, "order": str(step.work)}, plan=run.plan.id)
         except JournalError as error:
             raise _GivenUp(str(error)) from error
-        run.work_began, run.doubted_at = self._clock(), None
+        run.doubted_at = None
         work = self._begin_work(self.leases, run, step)
         try:
             while not (await asyncio.wait([work], timeout=_WORK_LOOK))[0]:
-                self._check_work(run, step, run.work_began)
+                self._check_work(run, step, began)
             return _left_over(work.result(), step, run.plan) or str(work.result())
         except KeawatchError as error:
             return error
@@ -558,14 +556,16 @@ class Performer:
         except KeaError as error:
             raise _GivenUp(str(error)) from error
 
-    async def _await_after(self, run: _Run, step: Step, reply: str | KeawatchError | None) -> StepReport:
+    async def _await_after(
+        self, run: _Run, step: Step, reply: str | KeawatchError | None, began: datetime
+    ) -> StepReport:
         """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
-        began = (run.work_began if step.work else None) or self._clock()
+        replied = self._clock()
         leases = run.leases.as_json() if step.work and run.leases else None
         order = str(step.order or step.work) if step.order or step.work else None
         text = str(reply) if reply is not None else None
         # What work leaves behind is there when it ends.
-        until = self._clock() + timedelta(seconds=_AFTER_WORK if step.work else step.deadline)
+        until = replied + timedelta(seconds=_AFTER_WORK if step.work else step.deadline)
         final = self._is_final(step, reply)
         while True:
             reasons = [] if final else run.unmet(step.after, await self._look(run, _servers_of(step)))
@@ -577,7 +577,8 @@ class Performer:
                 return StepReport(step.key, step.title, order, result, text, seconds, seen, leases)
             if step.order is None:
                 self._pause_here(run)
-            await asyncio.sleep(_CLOSE_LOOK if step.closely else min(0.5, 0.01 + seconds / 10))
+            waited = (self._clock() - replied).total_seconds()
+            await asyncio.sleep(_CLOSE_LOOK if step.closely else min(0.5, 0.01 + waited / 10))
 
     @staticmethod
     def _is_final(step: Step, reply: str | KeawatchError | None) -> bool:
