@@ -248,6 +248,17 @@ class TestPrevention:
         assert decision.plan is None
         assert any("prevent = true" in held.reason for held in decision.withheld)
 
+    def test_announces_what_the_standby_takes_to_read_its_leases_again(self) -> None:
+        """The primary waits for its answers meanwhile, and its clients with it."""
+        pauses = [self.decided(stormy(7, pair=but(HEALTHY, "b", leases=many))).plan for many in (1200, 20_000)]
+        assert [plan and plan.announced_pause for plan in pauses] == [0.5, 1.0]
+
+    def test_is_not_done_where_that_would_cost_more_than_it_is_worth(self) -> None:
+        decision = self.decided(stormy(7, pair=but(HEALTHY, "b", leases=500_000)))
+
+        assert decision.plan is None
+        assert any("b would be silent for about 13 s" in held.reason for held in decision.withheld)
+
     def test_is_done_once_a_period(self) -> None:
         done = Attempt("one", Code.REJECTS_NEAR_LIMIT, "prevent", at(-600), at(-550), "ok")
         again = replace(stormy(7), attempts=(done,))

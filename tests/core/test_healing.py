@@ -132,6 +132,15 @@ class TestSeamless:
         assert opened.required
         assert not opened.rest
 
+    @pytest.mark.parametrize("strategy", [Strategy.SEAMLESS, Strategy.COVER, Strategy.RESET])
+    def test_waits_for_a_standby_that_reads_its_leases_again_with_each_configuration(self, strategy: Strategy) -> None:
+        """Half a million took 13 s on a busy machine (2.6.3), and a small one may need four times that."""
+        for leases, least in ((1200, 15.0), (500_000, 60.0), (5_000_000, 500.0)):
+            made = plan(but(TERMINATED, "b", leases=leases), strategy)
+            waits = [s.deadline for s in made.steps if s.order and s.order.command is Command.CONFIG_SET]
+            assert waits
+            assert all(least <= deadline <= 1.2 * least for deadline in waits)
+
     def test_announces_a_pause_of_a_few_hundredths_of_a_second_however_many_leases_there_are(self) -> None:
         assert plan(TERMINATED).announced_pause == 0.02
         assert plan(but(TERMINATED, "a", leases=5_000_000)).announced_pause == 0.02

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keawatch.core.codes import Diagnosis
-from keawatch.core.facts import Facts, sync_seconds
+from keawatch.core.facts import Facts, configured_within, sync_seconds
 from keawatch.core.lease_remedies import can_not_reconcile
 from keawatch.core.model import JOINING_STATES, NORMAL_STATES, HaState, Mode, version_of
 from keawatch.core.plan import (
@@ -122,7 +122,7 @@ def come_back_alike(facts: Facts) -> tuple[Step, ...]:
             order=Order(b, Command.CONFIG_SET, config=ConfigVariant.REJOIN),
             before=(serves(a),),
             after=(state(b, *_COMING_BACK),),
-            deadline=15.0,
+            deadline=configured_within(facts),
             rest=True,
         ),
         *_quiet(facts),
@@ -153,7 +153,7 @@ def _opened(facts: Facts, only_if: tuple[Condition, ...]) -> tuple[Step, ...]:
             only_if=only_if,
             before=(serves(a),),
             after=(state(b, HaState.WAITING, HaState.READY),),
-            deadline=15.0,
+            deadline=configured_within(facts),
         ),
     )
 
@@ -476,7 +476,7 @@ def step_aside(
             order=Order(b.server, Command.CONFIG_SET, config=way),
             before=still,
             after=(state(b.server, HaState.WAITING, HaState.READY),),
-            deadline=15.0,
+            deadline=configured_within(facts),
             compensation=back,
         ),
     )
@@ -579,7 +579,7 @@ def _come_back(facts: Facts) -> tuple[Step, ...]:
             title=f"give {b.server} its own configuration back",
             order=Order(b.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED),
             after=(state(b.server, *_COMING_BACK),),
-            deadline=15.0,
+            deadline=configured_within(facts),
             rest=True,
         ),
         *_through_gate(facts),
@@ -720,7 +720,7 @@ def _reload_standby(facts: Facts, harmless: tuple[Condition, ...], waits: tuple[
     elif Command.CONFIG_RELOAD in facts.b.facts.commands:
         order = Order(b, Command.CONFIG_RELOAD)
         title = f"let {b} forget: have it read its configuration again"
-    deadline = 15.0 if order else 1.0
+    deadline = configured_within(facts) if order else 1.0
     terminated = (state(b, HaState.TERMINATED),)
     before = harmless if order else ()
     return Step(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keawatch.core.codes import Diagnosis
-from keawatch.core.facts import Facts, sync_seconds
+from keawatch.core.facts import Facts, configured_within, reading_seconds, sync_seconds
 from keawatch.core.lease_remedies import together
 from keawatch.core.model import JOINING_STATES, NORMAL_STATES
 from keawatch.core.plan import Command, ConfigVariant, Order, Plan, Step, Work, state
@@ -26,7 +26,7 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
         order=Order(server.server, Command.CONFIG_SET, config=ConfigVariant.RECORDED, kept_by=apart.plan),
         before=at_work,
         after=(state(server.server, *sorted(JOINING_STATES | NORMAL_STATES)),),
-        deadline=15.0,
+        deadline=configured_within(facts),
         rest=True,
     )
     again = Step(
@@ -50,6 +50,6 @@ def settle(diagnosis: Diagnosis, facts: Facts) -> tuple[Proposal, ...]:
         strategy="settle",
         summary=f"{server.server} gets back the configuration it had before it was healed, and syncs; nobody is served during that sync.",
         steps=(back, again, alike),
-        announced_pause=round(sync_seconds(facts), 1),
+        announced_pause=round(reading_seconds(facts) + sync_seconds(facts), 1),
     )
     return (plan,)

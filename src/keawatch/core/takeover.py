@@ -10,7 +10,7 @@ proof: its own host's word that the partner is gone, or the operator's own comma
 from __future__ import annotations
 
 from keawatch.core.codes import Diagnosis
-from keawatch.core.facts import Facts
+from keawatch.core.facts import Facts, configured_within
 from keawatch.core.model import HaState, Role
 from keawatch.core.plan import (
     Command,
@@ -91,7 +91,7 @@ def _plan(diagnosis: Diagnosis, left: Left, facts: Facts) -> Plan:
     certain = left.proof is not None
     off = Condition(Fact.DEAD if certain else Fact.SILENT, gone)
     fence = () if certain else (_fence(left, off),)
-    out = _out_of_terminated(left, off) if left.alive.state is HaState.TERMINATED else ()
+    out = _out_of_terminated(left, off, facts) if left.alive.state is HaState.TERMINATED else ()
     first = "" if certain else f"{gone} is switched off by its fence command; "
     return Plan(
         id=plan_id(diagnosis, facts, STRATEGY),
@@ -123,7 +123,7 @@ LONGEST_FENCE = 60.0
 """Seconds within which a fence command must have ended; it is killed then, and has proven nothing."""
 
 
-def _out_of_terminated(left: Left, off: Condition) -> tuple[Step, ...]:
+def _out_of_terminated(left: Left, off: Condition, facts: Facts) -> tuple[Step, ...]:
     """Return the steps that bring a terminated server that serves nobody out of that state, as ``cover`` does its primary."""
     gone, alive = left.gone.server, left.alive.server
     terminated = (state(alive, HaState.TERMINATED),)
@@ -152,10 +152,12 @@ def _out_of_terminated(left: Left, off: Condition) -> tuple[Step, ...]:
         required=False,
         rest=True,
     )
-    return forget, reset, *_rebuilt(left, harmless, left_it)
+    return forget, reset, *_rebuilt(left, harmless, left_it, facts)
 
 
-def _rebuilt(left: Left, harmless: tuple[Condition, ...], after: tuple[Condition, ...]) -> tuple[Step, ...]:
+def _rebuilt(
+    left: Left, harmless: tuple[Condition, ...], after: tuple[Condition, ...], facts: Facts
+) -> tuple[Step, ...]:
     """Return the step for a server that no reset frees: its HA service is built anew (2.2 never forgets a clock skew)."""
     alive = left.alive
     if not {Command.CONFIG_SET, "config-get"} <= alive.facts.commands:
@@ -170,7 +172,7 @@ def _rebuilt(left: Left, harmless: tuple[Condition, ...], after: tuple[Condition
             only_if=terminated,
             before=harmless,
             after=after,
-            deadline=15.0,
+            deadline=configured_within(facts),
             rest=True,
         ),
     )
