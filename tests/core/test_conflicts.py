@@ -250,8 +250,8 @@ class TestPrevention:
 
     def test_announces_what_the_standby_takes_to_read_its_leases_again(self) -> None:
         """The primary waits for its answers meanwhile, and its clients with it."""
-        pauses = [self.decided(stormy(7, pair=but(HEALTHY, "b", leases=many))).plan for many in (1200, 20_000)]
-        assert [plan and plan.announced_pause for plan in pauses] == [0.5, 1.0]
+        plans = [self.decided(stormy(7, pair=but(HEALTHY, "b", leases=many))).plan for many in (1200, 20_000)]
+        assert [plan and plan.announced_pause for plan in plans] == [0.5, 1.0]
 
     def test_is_not_done_where_that_would_cost_more_than_it_is_worth(self) -> None:
         decision = self.decided(stormy(7, pair=but(HEALTHY, "b", leases=500_000)))

@@ -112,8 +112,7 @@ class TestAside:
     def test_keeps_scheme_port_and_family(self, url: str, moved: str) -> None:
         peers = [{"name": "a", "role": "primary", "url": url}]
         made = aside(with_ha(MINIMAL | {"peers": peers}), "a", "3.0.4")
-        ha = ha_of(made)
-        assert ha["peers"][0]["url"] == moved
+        assert ha_of(made)["peers"][0]["url"] == moved
 
     def test_of_several_relationships_moves_only_its_own(self) -> None:
         other = copy.deepcopy(MINIMAL) | {"this-server-name": "hub"}
