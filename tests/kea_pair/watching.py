@@ -136,6 +136,12 @@ class Keawatch:
         command = self.lab.network.enter("w", [str(PROGRAM), arguments[0], "-c", str(self.config), *arguments[1:]])
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
+    def must(self, *arguments: str) -> None:
+        """Run one of keawatch's commands, which is to succeed."""
+        asked = self.ask(*arguments)
+        if asked.returncode:
+            raise LabError(f"{arguments} ended with {asked.returncode}: {asked.stdout}{asked.stderr}")
+
     def status(self) -> dict[str, Any]:
         """Return the pair as ``status --json`` tells it; from the daemon's API where that answers, which costs far less."""
         if told := self._told():
