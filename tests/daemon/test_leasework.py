@@ -22,7 +22,6 @@ from keawatch.core.model import HaState, History, NoAnswer, Observation
 from keawatch.core.plan import Plan, Step, Work, state
 from keawatch.core.pools import LeaseCounts
 from keawatch.core.rejects import Rejected, Why
-from keawatch.daemon import leasework
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
 from keawatch.daemon.leasework import LeaseWork
@@ -139,6 +138,19 @@ class TestComparing:
         await work_of(two(mine, mine), tmp_path).compare("", rest=5.0)
         assert asyncio.get_running_loop().time() - began > 15.0
 
+    @pytest.mark.parametrize(("page", "rests"), [(0.01, 0.05), (0.3, 0.3), (3.0, 0.5)])
+    async def test_rests_as_long_as_a_page_took_up_to_half_a_second(
+        self, tmp_path: Path, page: float, rests: float
+    ) -> None:
+        mine = [lease(n) for n in range(3000)]
+        servers = two(mine, mine)
+        for server in servers:
+            server.seconds = page
+        began = asyncio.get_running_loop().time()
+        await work_of(servers, tmp_path).compare("", rest=0.05)
+        # One look at the counts, and four pages, of which the last is empty.
+        assert asyncio.get_running_loop().time() - began == pytest.approx(5 * page + 3 * rests, abs=0.02)
+
 
 class TestCounts:
     async def test_are_by_server_and_subnet(self, tmp_path: Path) -> None:
@@ -173,6 +185,17 @@ class TestReconciling:
         assert len(done.comparisons) == 1
         assert str(done).endswith("0 differences left")
         assert work.backup.runs() == []
+
+    @pytest.mark.parametrize(("limits", "rests"), [(Limits(), 3 * 0.05), (Limits(rest=0.0), 0.0)])
+    async def test_leaves_the_servers_time_for_clients_unless_all_wait_for_it(
+        self, tmp_path: Path, limits: Limits, rests: float
+    ) -> None:
+        mine = [lease(n) for n in range(3000)]
+        servers = two(mine, mine)
+        began = asyncio.get_running_loop().time()
+        await work_of(servers, tmp_path).reconcile("run", "a test", limits)
+        asked = 5 * servers[0].seconds
+        assert asyncio.get_running_loop().time() - began == pytest.approx(rests + asked, abs=0.01)
 
     async def test_tells_few_of_many_refusals(self, tmp_path: Path) -> None:
         work = work_of(two([lease(n, subnet_id=9) for n in range(30)], []), tmp_path)
@@ -400,13 +423,13 @@ class TestInAPlan:
         assert outcome.steps[0].leases["written"] == 1
 
     async def test_ends_when_its_ground_is_gone(self, tmp_path: Path) -> None:
-        stage = performing(tmp_path, [lease(n) for n in range(1500)], [])
+        stage = performing(tmp_path, [lease(n) for n in range(4000)], [])
         gone = look(HaState.PARTNER_DOWN, HaState.WAITING)
         stage.performer.newest = lambda: (gone if stage.b.held else HEALTHY).seen((wall() - at(0)).total_seconds())
         outcome = await stage.perform()
         assert outcome.result == "failed"
         assert "was stopped" in outcome.reason
-        assert 0 < len(stage.b.held) < 1500
+        assert 0 < len(stage.b.held) < 4000
         sent = len(stage.b.sent)
         await asyncio.sleep(60.0)
         assert len(stage.b.sent) == sent
@@ -480,7 +503,6 @@ class TestOnSockets:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, family: int, listeners: bool
     ) -> None:
         monkeypatch.setattr(compare, "SETTLE", 0.02)
-        monkeypatch.setattr(leasework, "GENTLE", 0.0)
         pair = lonely(version, family, restricted=listeners)
         async with running_pair(pair=pair) as net, at_sockets(net, family, listeners=listeners) as servers:
             for server in servers:

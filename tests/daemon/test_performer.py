@@ -767,7 +767,7 @@ async def test_work_that_keawatch_begins_by_itself_is_capped_and_a_person_s_dele
 
 async def test_catching_up_goes_through_what_differs_once(stage: Stage) -> None:
     await stage.performer.perform(only(CATCHING_UP))
-    assert stage.leases.asked == [("p", Limits(cap=stage.performer.cap, passes=1, settle=0.0))]
+    assert stage.leases.asked == [("p", Limits(cap=stage.performer.cap, passes=1, settle=0.0, rest=0.0))]
 
 
 async def test_differences_that_are_left_fail_a_reconcile_and_no_catching_up(stage: Stage) -> None:

@@ -20,10 +20,11 @@ from keawatch.core.policy import Policy
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.leasekeeper import AFTER_FAILURE, CountsOfTwo, by_subnet, said, write_down
-from keawatch.daemon.leasework import GENTLE, LeaseWork
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.performer import PlanOutcome
 from keawatch.errors import KeawatchError
 from keawatch.kea.client import KeaServer
+from keawatch.leases.pages import GENTLE
 
 log = structlog.get_logger("keawatch")
 

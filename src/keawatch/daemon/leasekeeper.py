@@ -24,11 +24,12 @@ from keawatch.core.watchful import comparison_due
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.jsonable import jsonable
-from keawatch.daemon.leasework import GENTLE, LeaseWork
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.performer import PlanOutcome
 from keawatch.daemon.schedule import Schedule
 from keawatch.errors import JournalError, KeawatchError
 from keawatch.leases.compare import Progress, nobody
+from keawatch.leases.pages import GENTLE
 
 log = structlog.get_logger("keawatch")
 

@@ -33,9 +33,6 @@ from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
 from keawatch.leases.verdict import Judge, Sides
 
-GENTLE = 0.05
-"""Seconds between two pages of a comparison that nobody waits for: clients come first."""
-
 _COUNT_DEADLINE = 5.0
 
 
@@ -127,7 +124,7 @@ class LeaseWork:
             expected = await self._counts_of(judge)
 
             def comparing(_: str) -> Comparing:
-                return Comparing(judge, expected=expected, progress=progress, settle=limits.settle)
+                return Comparing(judge, expected=expected, progress=progress, settle=limits.settle, rest=limits.rest)
 
             found: Found = await comparing(why).run(why)
             before = found.comparison

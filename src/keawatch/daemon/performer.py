@@ -497,7 +497,7 @@ class Performer:
         """Return what work may do: a person who has agreed is bound by no cap, and catching up is one quick pass."""
         person = run.by == "operator"
         limits = Limits(cap=None if person else self.cap, spare=person)
-        return replace(limits, passes=1, settle=0.0) if step.work is Work.CATCH_UP else limits
+        return replace(limits, passes=1, settle=0.0, rest=0.0) if step.work is Work.CATCH_UP else limits
 
     def _report_stopped(self, run: _Run, step: Step) -> None:
         if run.stopped_work is None:

@@ -24,6 +24,11 @@ LIMIT = 1000
 DEADLINE = 20.0
 """Seconds a page may take."""
 
+GENTLE = 0.05
+"""Seconds of rest at least between two pages while the servers copy leases to one another: clients come first."""
+
+_LONGEST_REST = 0.5
+
 Entry = tuple[int, Record]
 """An address as a number, and the record Kea has of it."""
 
@@ -113,12 +118,19 @@ class Ahead:
     """Reads one server's pages with the next one already on its way, so that the server does not wait for its partner."""
 
     def __init__(self, source: Source, family: int, rest: float = 0.0, limit: int = LIMIT) -> None:
-        """Prepare to read pages of *limit* leases; *rest* is a pause in seconds before each page but the first."""
+        """
+        Prepare to read pages of *limit* leases.
+
+        *rest* is a pause in seconds before each page but the first, 0 for none. It is as long as the page before took, where that is
+        more, half a second at most: while a standby makes a page it takes no update, which the primary's clients wait for,
+        and on a busy machine they waited for one page behind the other.
+        """
         self.eager = True
         """Whether a page is asked for before anybody wants it."""
         self._source = source
         self._family = family
         self._rest = rest
+        self._took = 0.0
         self._limit = limit
         self._after: int | None = None
         self._asked: asyncio.Task[Page] | None = None
@@ -159,8 +171,13 @@ class Ahead:
             task.exception()  # Looked at, so that nobody misses it: what failed was not wanted.
 
     async def _read(self, after: int | None) -> Page:
-        await asyncio.sleep(self._rest if after is not None else 0.0)
-        return await page(self._source, self._family, after, self._limit)
+        if self._rest and after is not None:
+            await asyncio.sleep(max(self._rest, min(self._took, _LONGEST_REST)))
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        taken = await page(self._source, self._family, after, self._limit)
+        self._took = clock() - began
+        return taken
 
 
 _COUNT = re.compile(rb'"arguments": \{ "count": (\d+), "leases": \[')

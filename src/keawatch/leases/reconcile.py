@@ -17,6 +17,7 @@ from keawatch.errors import KeawatchError
 from keawatch.leases.backup import Change, Run
 from keawatch.leases.compare import SETTLE, Comparing, Found, Progress, Suspects, nobody
 from keawatch.leases.lease import address_of
+from keawatch.leases.pages import GENTLE
 from keawatch.leases.verdict import Judge, Verdict
 from keawatch.leases.write import Refusal, Target, apply
 
@@ -65,6 +66,8 @@ class Limits:
     """How often what a comparison finds is mended; what the last of them leaves is not looked for when it is 1."""
     settle: float = SETTLE
     """Seconds between two looks at what differs, for updates on their way; nothing is written that is not read just before."""
+    rest: float = GENTLE
+    """Seconds between two pages read; 0 where nobody waits for what the servers copy, and all else waits for this."""
     spare: bool = False
     """Whether a person goes on although a database looks as if it had lost leases: then nothing is deleted at all."""
 
