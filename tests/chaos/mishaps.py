@@ -216,7 +216,7 @@ def disabled(stage: Stage, chance: random.Random) -> str:
 
 
 def maintenance(stage: Stage, chance: random.Random) -> str:
-    """Order maintenance by one server and end it; where Kea falls back into it twice, restart the one that rests."""
+    """Order maintenance by one server and end it; where Kea falls back into it twice, stop the one that rests for a while."""
     node, seconds = _one(stage, chance), chance.uniform(4.0, 15.0)
     node.ask("ha-maintenance-start")
     time.sleep(seconds)
@@ -225,8 +225,11 @@ def maintenance(stage: Stage, chance: random.Random) -> str:
         time.sleep(5.0)
         if not any("maintenance" in state for state in stage.eye.states):
             return f"{_names(stage, node, seconds)}, cancelled {times} times"
-    stage.pair.partner(node).restart()
-    return f"{_names(stage, node, seconds)}, cancelled in vain, and the other restarted"
+    resting, at = stage.pair.partner(node), stage.pair.nodes.index(node)
+    resting.stop()
+    stage.until(lambda: stage.eye.states[at] == "partner-down", 12.0)
+    resting.start()
+    return f"{_names(stage, node, seconds)}, cancelled in vain, and the other stopped until it was noticed"
 
 
 def sync_interrupted(stage: Stage, chance: random.Random) -> str:

@@ -129,6 +129,24 @@ def test_a_pair_that_shares_the_load_is_no_split() -> None:
     assert due(differing(held(SHARED, 100.0))) is None
 
 
+class TestServersThatShareTheLoad:
+    """Both may give one address to two clients in the same moment, and nothing tells."""
+
+    @pytest.mark.parametrize(
+        ("ago", "took", "wanted"), [(59.0, 2.0, False), (61.0, 2.0, True), (1190.0, 60.0, False), (1210.0, 60.0, True)]
+    )
+    def test_are_compared_again_and_again_if_that_takes_little_of_the_time(
+        self, ago: float, took: float, wanted: bool
+    ) -> None:
+        history = differing(held(SHARED, 3600.0, every=10.0), ago=ago)
+        assert history.comparison
+        told = due(replace(history, comparison=replace(history.comparison, seconds=took)))
+        assert told == (f"both servers lease, and the last comparison is {ago:.0f} s old" if wanted else None)
+
+    def test_are_left_in_peace_with_what_is_known_to_differ(self) -> None:
+        assert due(differing(held(SHARED, 3600.0, every=10.0), ago=600.0, missing=3)) is None
+
+
 @pytest.mark.parametrize(
     ("between", "seconds"),
     [

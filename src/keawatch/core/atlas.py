@@ -386,9 +386,10 @@ _CODES: Mapping[Code, Explanation] = {
         title="the pair is in maintenance",
         meaning="Normal if somebody ordered it with ha-maintenance-start: one server rests, the other serves all.",
         served="Everybody, by the one in partner-in-maintenance.",
-        kea_next="When the resting server is stopped, the other goes to partner-down at once. Otherwise it stays like this for ever.",
+        kea_next="When the resting server is stopped, the other goes to partner-down as soon as it notices. Otherwise it stays like this for ever.",
         keawatch_does="Leaves it alone: a person ordered it.",
-        you_can="End it with ha-maintenance-cancel at the server that serves, or restart the resting one, which before Kea 3.0 is the way that lasts.",
+        you_can="End it with ha-maintenance-cancel at the server that serves, or stop the resting one until the other is in partner-down and "
+        "start it then, which before Kea 3.0 is the way that lasts. A restart may be too fast for the other to notice.",
     ),
     Code.HA_MISSING: Explanation(
         title="a server runs without HA",

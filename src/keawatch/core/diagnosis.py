@@ -513,7 +513,7 @@ def _maintenance(facts: Facts) -> Finding | None:
         Severity.INFO if facts.a.serves or facts.b.serves else Severity.CRITICAL,
         f"The pair is in maintenance: {', '.join(resting) or 'one server'} rests and "
         f"{', '.join(caring) or 'nobody'} serves; end it with ha-maintenance-cancel at the one that serves, or, where Kea falls "
-        "back into it as before 3.0, restart the other.",
+        "back into it as before 3.0, stop the other, wait until the one that serves is in partner-down, and start it again.",
         evidence(facts),
     )
 
