@@ -25,7 +25,7 @@ from tests.kea_pair.databases import (
     wait_alike,
 )
 from tests.kea_pair.lab import Exchanges, Lab, LabError, Node, Pair, PairSpec, side_by_side
-from tests.kea_pair.watching import PROGRAM, Keawatch
+from tests.kea_pair.watching import PROGRAM, Keawatch, ended
 from tests.kea_pair.watching import Wish as Told
 from tests.kea_pair.whole import WHOLE, Case, named, turn
 
@@ -131,7 +131,7 @@ def read_document(asked: subprocess.CompletedProcess[str]) -> Json:
     try:
         return dict(json.loads(asked.stdout))
     except ValueError as error:
-        raise LabError(f"{asked.args} ended with {asked.returncode}: {asked.stdout}{asked.stderr}") from error
+        raise ended(asked) from error
 
 
 def under_load(pair: Pair, watch: Keawatch, *command: str) -> tuple[Json, Exchanges, float]:

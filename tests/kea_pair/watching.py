@@ -140,7 +140,7 @@ class Keawatch:
         """Run one of keawatch's commands, which is to succeed."""
         asked = self.ask(*arguments)
         if asked.returncode:
-            raise LabError(f"{arguments} ended with {asked.returncode}: {asked.stdout}{asked.stderr}")
+            raise ended(asked)
 
     def status(self) -> dict[str, Any]:
         """Return the pair as ``status --json`` tells it; from the daemon's API where that answers, which costs far less."""
@@ -178,7 +178,7 @@ class Keawatch:
         try:
             found: dict[str, Any] = json.loads(asked.stdout)
         except ValueError as error:
-            raise LabError(f"{arguments} ended with {asked.returncode}: {asked.stdout}{asked.stderr}") from error
+            raise ended(asked) from error
         return found
 
     def wait_for(self, code: str, deadline: float, every: float = 0.2) -> dict[str, Any]:
@@ -230,6 +230,11 @@ class Keawatch:
     def ends(self) -> list[dict[str, Any]]:
         """Return what became of each plan, oldest first."""
         return [entry for entry in self.history() if entry["kind"] == "end"]
+
+
+def ended(asked: subprocess.CompletedProcess[str]) -> LabError:
+    """Return what is raised where a command did not end as it should."""
+    return LabError(f"{asked.args} ended with {asked.returncode}: {asked.stdout}{asked.stderr}")
 
 
 def _codes(pair: dict[str, Any]) -> set[str]:

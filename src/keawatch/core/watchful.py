@@ -229,9 +229,8 @@ def _balanced(last: Comparison, facts: Facts) -> str | None:
     that each has the address for the other's client, and neither a count nor a state tells: 4 addresses of 215 on 3.0.4 in DHCPv6,
     in a second after one had been switched on again.
     """
-    if (
-        facts.mode is not Mode.LOAD_BALANCING or not last.is_alike
-    ):  # What was found to differ is told, and waits for somebody.
+    # What was found to differ is told, and waits for somebody.
+    if facts.mode is not Mode.LOAD_BALANCING or not last.is_alike:
         return None
     seconds = _seconds_since(last, facts)
     if seconds < max(facts.policy.watch_leases, BALANCED_SHARE * last.seconds):

@@ -28,6 +28,7 @@ GENTLE = 0.05
 """Seconds of rest at least between two pages while the servers copy leases to one another: clients come first."""
 
 _LONGEST_REST = 0.5
+"""Seconds of rest at most, however long the page before took."""
 
 Entry = tuple[int, Record]
 """An address as a number, and the record Kea has of it."""
