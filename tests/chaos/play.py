@@ -102,7 +102,7 @@ def play(lab: Lab, scene: Scene, column: Column, *, watched: bool) -> Played:
         _let_finish(stage)
         played = replace(
             _judge(stage, scene, column, begun, seconds, looked_for),
-            gaps=[[round(at - begun, 2), round(length, 2)] for at, length in silences(stage.exchanges)],
+            gaps=gaps_of(stage, begun),
             asked_until=round(max(seen.begun + seen.seconds for seen in stage.exchanges) - begun, 2),
         )
         watch.stop()
@@ -201,6 +201,11 @@ def version_of(node: Node) -> str:
         return str(node.command("version-get")["text"])
     except LabError:
         return node.version
+
+
+def gaps_of(stage: Stage, begun: float) -> list[list[float]]:
+    """Return when, in seconds since the fault began, and for how long clients asked and got no lease."""
+    return [[round(at - begun, 2), round(length, 2)] for at, length in silences(stage.exchanges)]
 
 
 def exchanges_of(stage: Stage) -> Json:

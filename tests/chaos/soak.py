@@ -4,7 +4,8 @@ Plays random faults for hours on real pairs under load, with keawatch in auto an
     python -m tests.chaos.soak --minutes 120 --seed 7 --results soak.jsonl
 
 Needs root. Every result is written at once, docs/soak.md and docs/soak.json at the end; Ctrl-C ends it, cleans up, and leaves
-these as they were. A new pair is made every few minutes, and whenever one was left broken.
+these as they were. A new pair is made every few minutes, and whenever one was left broken. Where clients waited longer than a plan
+announced, the same fault is played again with keawatch paused: what Kea alone makes them wait is not the plan's doing.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from typing import Any
 from tests.chaos.eye import Eye
 from tests.chaos.faults import version
 from tests.chaos.mishaps import MISHAPS, Mishap
-from tests.chaos.play import HOLDS, Json, codes_of, exchanges_of, plans_of, under_way, version_of
+from tests.chaos.play import HOLDS, Json, codes_of, exchanges_of, gaps_of, plans_of, under_way, version_of
 from tests.chaos.soak_telling import write
 from tests.chaos.stage import WISH, Stage, has, spec_of
 from tests.chaos.stage import Column as Pairing
+from tests.chaos.verdict import waited_anyway
 from tests.kea_pair.databases import Counts, Database, judge, read_all
 from tests.kea_pair.lab import Lab, LabError, Node
 from tests.kea_pair.watching import Keawatch, Wish
@@ -38,6 +40,8 @@ LIMIT = 90.0
 MENDED = 60.0
 """Most seconds more, without load, until its leases are alike and keawatch is at rest."""
 SLACK_SECONDS = 1.0
+ALONE = 2
+"""How often at most a fault is played again with keawatch paused: when clients wait hangs on when a heartbeat falls."""
 LEASES = 20_000
 """As many as a site has whose clients ask 20 times a second: reconcile_cap, a part of them, is what it would be there."""
 BUSY: dict[str, Any] = {
@@ -124,8 +128,25 @@ class Told:
     true: bool = False
     """Whether keawatch's word was true at the end."""
     wrong: list[str] = field(default_factory=list)
+    as_kea_alone: list[str] = field(default_factory=list)
+    """What would be wrong about a plan, did clients not wait as long in the same seconds of the same fault without keawatch."""
     plans: list[Json] = field(default_factory=list)
+    gaps: list[list[float]] = field(default_factory=list)
+    """When, in seconds since the fault began, and for how long clients asked and got no lease."""
     logs: str = ""
+
+    @property
+    def acted(self) -> float:
+        """Return for how many seconds the fault was there."""
+        return self.lasted
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The same fault with keawatch paused."""
+
+    gaps: list[list[float]]
+    acted: float
 
 
 class Soak:
@@ -182,8 +203,12 @@ class Soak:
         self.number += 1
         stage, seed = played.stage, self.chance.random()
         told = played.begin(self.number, self.run_number)
+        alone = False
         try:
             played.play(told, random.Random(seed))
+            if too_long(told, []):
+                alone = True
+                told.wrong += played.compare_with_kea_alone(told, seed)
         except Exception as error:  # noqa: BLE001 - whatever went wrong with one fault, the others go on
             told.wrong.append(f"the play failed: {type(error).__name__}: {error}")
             traceback.print_exc()
@@ -192,7 +217,8 @@ class Soak:
         with self.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(told)) + "\n")
         say(line(told))
-        return told.redundant and not any(said.startswith("the play failed") for said in told.wrong)
+        # What Kea alone has left behind is no pair to go on with.
+        return told.redundant and not alone and not any(said.startswith("the play failed") for said in told.wrong)
 
 
 @dataclass
@@ -231,6 +257,32 @@ class Round:
         stage.end()
         self._let_finish()
         self._judge(told, begun)
+
+    def compare_with_kea_alone(self, told: Told, seed: float) -> list[str]:
+        """Play the same fault again with keawatch paused, and return what is wrong about a plan all the same."""
+        plays: list[Alone] = []
+        wrong = too_long(told, plays)
+        while wrong and len(plays) < ALONE:
+            self.stage.watch.must("pause")
+            plays.append(self._play_alone(random.Random(seed)))
+            wrong = too_long(told, plays)
+            self.stage.watch.must("resume")
+            if self._settle(time.monotonic()) is None:
+                break
+        told.as_kea_alone = [said for said in too_long(told, []) if said not in wrong]
+        return wrong
+
+    def _play_alone(self, chance: random.Random) -> Alone:
+        stage = self.stage
+        stage.exchanges = []
+        stage.begin()
+        time.sleep(1.0)
+        begun = time.monotonic()
+        self.mishap.act(stage, chance)
+        lasted = round(time.monotonic() - begun, 1)
+        time.sleep(HOLDS)
+        stage.end()
+        return Alone(gaps_of(stage, begun), lasted)
 
     def _settle(self, ended: float) -> float | None:
         while (now := time.monotonic()) < ended + LIMIT:
@@ -276,11 +328,12 @@ class Round:
         told.codes = codes_of(history, begun)
         told.withheld = [held["guard"] for held in status["withheld"]]
         told.plans = plans_of(stage, history, begun)
+        told.gaps = gaps_of(stage, begun)
         self._count_lost(told, [base for base in (a, b) if base is not None])
         differences = None if a is None or b is None else judge(a, b)
         told.differences = None if differences is None else asdict(differences)
         told.true = self._is_true(told, differences, bool(status["leases"]["rivals"]))
-        told.wrong += [*self._of_plans(told), *self._of_log()]
+        told.wrong += self._of_log()
 
     def _count_lost(self, told: Told, databases: list[Database]) -> None:
         held = {one.client: one for one in self.stage.given}
@@ -299,20 +352,24 @@ class Round:
             return whole and rivals
         return (told.code == "OK") == whole
 
-    @staticmethod
-    def _of_plans(told: Told) -> Iterator[str]:
-        for plan in told.plans:
-            if plan["clients_waited"] > plan["announced_pause"] + SLACK_SECONDS:
-                yield (
-                    f"{plan['strategy']} against {plan['code']} announced {plan['announced_pause']:.1f} s and clients waited "
-                    f"{plan['clients_waited']:.1f} s"
-                )
-
     def _of_log(self) -> Iterator[str]:
         text = self.stage.watch.log.read_text(errors="replace")
         fresh, self.account.read = text[self.account.read :], len(text)
         if "Traceback" in fresh:
             yield "a traceback in keawatch's log"
+
+
+def too_long(told: Told, alone: Sequence[Alone]) -> list[str]:
+    """Return of which plans clients waited longer than announced, and than those of Kea alone did in the same seconds."""
+    return [
+        (
+            f"{plan['strategy']} against {plan['code']} announced {plan['announced_pause']:.1f} s and clients waited "
+            f"{plan['clients_waited']:.1f} s"
+        )
+        for plan in told.plans
+        if (more := plan["clients_waited"] - plan["announced_pause"] - SLACK_SECONDS) > 0
+        and more > waited_anyway(alone, told, plan)
+    ]
 
 
 def database(node: Node) -> Database | None:
@@ -334,6 +391,7 @@ def line(told: Told) -> str:
     return (
         f"{told.number} {told.pair}: {told.fault} ({told.how}): redundant {after}, {lost} and {told.lost} leases lost, {apart} differ, "
         f"{word}, [{plans}]{' WRONG: ' + '; '.join(told.wrong) if told.wrong else ''}"
+        f"{' as with Kea alone: ' + '; '.join(told.as_kea_alone) if told.as_kea_alone else ''}"
     )
 
 

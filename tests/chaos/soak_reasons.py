@@ -29,6 +29,11 @@ SAYS = """
 ordered (192). A clock that was set back by 90 s makes Kea's own timers late by as much, which is where the longest waits come from.
 """
 
+ALONE = """
+Clients waited longer than these plans had announced. The same fault was then played again at once with keawatch paused, twice at
+most, and in one of these plays they waited as long in the same seconds of it: the fault made them wait, not the plan.
+"""
+
 EXPLAINED_SEED = 1129
 """Of which run the following is said."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from tests.chaos.soak_reasons import EXPLAINED, EXPLAINED_SEED, OPENING, SAYS
+from tests.chaos.soak_reasons import ALONE, EXPLAINED, EXPLAINED_SEED, OPENING, SAYS
 
 Row = Mapping[str, Any]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,6 +36,7 @@ def document(about: Mapping[str, Any], rows: Sequence[Row]) -> str:
             "",
             *(_paragraphs(SAYS.format(**_figures(rows))) if known else []),
             *_bad(rows, EXPLAINED if known else {}),
+            *_as_kea_alone(rows),
         ]
     )
 
@@ -120,6 +121,22 @@ def _bad(rows: Iterable[Row], why: Mapping[int, str]) -> list[str]:
         for row in rows
         if is_bad(row)
     ] + [""]
+
+
+def _as_kea_alone(rows: Iterable[Row]) -> list[str]:
+    said = [(row, text) for row in rows for text in row.get("as_kea_alone", ())]
+    if not said:
+        return []
+    lines = [
+        fill(
+            f"- {row['number']}, {row['fault']} ({row['how']}; Kea {row['pair']}): {text}.",
+            WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+        )
+        for row, text in said
+    ]
+    return ["## What clients waited for with Kea alone as well", "", *_paragraphs(ALONE), *lines, ""]
 
 
 def _complaint(row: Row, explained: str) -> str:

@@ -8,6 +8,7 @@ the rest. Addresses that two clients have are compared by the middle one of eith
 
 import statistics
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from tests.chaos.play import Json, Played
 from tests.chaos.stage import RATE
@@ -19,6 +20,18 @@ LATE_SECONDS = 5.0
 """How much longer a fault may last in one play than in another."""
 SLACK_TWICE = 25
 """Of addresses that two servers give away at the same time, chance decides so many."""
+
+
+class Asked(Protocol):
+    """One play of a fault, as its clients saw it."""
+
+    @property
+    def gaps(self) -> Sequence[Sequence[float]] | None:
+        """Return when, in seconds since the fault began, and for how long clients asked and got no lease."""
+
+    @property
+    def acted(self) -> float:
+        """Return for how many seconds the fault was there."""
 
 
 def wrong(alone: Sequence[Played], watched: Sequence[Played]) -> list[str]:
@@ -40,7 +53,7 @@ def _of_plans(alone: Sequence[Played], watched: Played) -> Iterator[str]:
             )
 
 
-def waited_anyway(alone: Sequence[Played], watched: Played, plan: Json) -> float:
+def waited_anyway(alone: Sequence[Asked], watched: Asked, plan: Json) -> float:
     """
     Return how long the clients of Kea alone waited at most in the seconds of the fault in which the plan was under way.
 
