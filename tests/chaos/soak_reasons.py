@@ -13,7 +13,9 @@ databases, and by how the servers stood, seen five times a second; keawatch is n
 restarting one server or both, a link cut both ways, one way or again and again, a clock set ahead or back by 40 or 90 s, a lease
 file lost or cut in half, another subnet, a storm of rejected updates, a service left switched off, maintenance, a sync that is
 interrupted, or keawatch itself killed, stopped or restarted, alone or beside another. Each is taken away again by whoever
-made it. A new pair is made every eleven minutes, and when one was not redundant within 90 s. heartbeat-delay 2 s,
+made it. Where clients waited over a second longer than a plan had announced, the same fault is played again with keawatch paused: what
+Kea alone makes them wait in the same seconds is not the plan's doing. A new pair is made every eleven minutes, after such a
+comparison, and when one was not redundant within 90 s. heartbeat-delay 2 s,
 max-response-delay 12 s; keawatch: interval 1 s, confirm_for 2 s, grace 4 s, cooldown 5 s, watch_leases 20 s, and as many healings
 as there are faults.
 
