@@ -86,7 +86,7 @@ class FakeWork:
     policy = POLICY
     history: History = field(default_factory=History)
 
-    async def compare_backup(self, server: str, why: str, *, rest: float = 0.0) -> Comparison:
+    async def compare_backup(self, server: str, why: str) -> Comparison:
         assert server == "d"
         await asyncio.sleep(0.2)
         self.whys.append(why)

@@ -251,6 +251,24 @@ class TestComparing:
             await seen.keeper.compare_now(seen.history, "a person asked")
         await seen.close()
 
+    @pytest.mark.parametrize(
+        ("packets", "rests"),
+        [((0, 0), 0), ((20, 0), 3), ((0, 20), 3), ((None, 0), 3)],
+        ids=["no client asks", "they ask the first", "they ask the second", "nobody knows"],
+    )
+    async def test_now_rests_between_pages_where_clients_ask(
+        self, tmp_path: Path, packets: tuple[int | None, int | None], rests: int
+    ) -> None:
+        mine = [lease(n) for n in range(3000)]
+        seen = stage(tmp_path, mine, mine)
+        await seen.round(one=look(HaState.HOT_STANDBY, HaState.READY))
+        seen.a.packets, seen.b.packets = packets
+        began = asyncio.get_running_loop().time()
+        await seen.keeper.compare_now(seen.history, "a person asked")
+        asked = 0.15 + 5 * seen.a.seconds
+        assert asyncio.get_running_loop().time() - began == pytest.approx(asked + rests * 0.05, abs=0.01)
+        await seen.close()
+
     async def test_is_dropped_at_the_end(self, tmp_path: Path) -> None:
         seen = stage(tmp_path, [lease(1)], [lease(1)])
         seen.a.hangs["lease4-get-page"] = 100

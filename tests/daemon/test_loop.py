@@ -512,6 +512,9 @@ async def test_a_healthy_pair_is_left_alone(tmp_path: Path) -> None:
 class SlowWork(LeaseWork):
     """Takes its time to compare, and finds nothing."""
 
+    async def rest_for_clients(self) -> float:
+        return 0.0
+
     async def compare(self, why: str, **_: object) -> Comparison:
         await asyncio.sleep(10.0)
         return Comparison(clock(), why, "a", {"a": 1, "b": 1})

@@ -295,6 +295,14 @@ class TestTraffic:
         await one.refresh_traffic()
         assert one.facts.traffic is None
 
+    async def test_can_be_had_of_what_was_received_alone(self) -> None:
+        place = Counting(SOCKET, Kea("2.6"), {"pkt4-received": 7})
+        one = server(place)
+        assert await one.packets_received(4.0) == 7
+
+        place.forbids = frozenset({"statistic-get"})
+        assert await one.packets_received(4.0) is None
+
 
 class Counting(FakeTransport):
     """A Kea with packet counters; one that never counted is not there."""

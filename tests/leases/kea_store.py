@@ -178,6 +178,8 @@ class KeaStore:
     uncounted: bool = False
     pools: tuple[PoolUse, ...] = ()
     """Whether it does not say what it counts."""
+    packets: float | None = 0.0
+    """Packets of clients a second; None of a server that does not say."""
     seconds: float = 0.001
     """How long a command takes."""
     short: bool = False
@@ -244,6 +246,10 @@ class KeaStore:
         if self.uncounted:
             return None
         return LeaseCounts({1: self.store.assigned(1)} if self.counts is None else self.counts, self.pools)
+
+    async def packets_received(self, deadline: float) -> int | None:
+        self.asked.append(("statistic-get", {}))
+        return None if self.packets is None else int(unix() * self.packets)
 
     async def _do(self, command: str, arguments: Mapping[str, Any] | None, deadline: float) -> Reply:
         given = dict(arguments or {})

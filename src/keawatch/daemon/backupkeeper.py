@@ -24,7 +24,6 @@ from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.performer import PlanOutcome
 from keawatch.errors import KeawatchError
 from keawatch.kea.client import KeaServer
-from keawatch.leases.pages import GENTLE
 
 log = structlog.get_logger("keawatch")
 
@@ -165,9 +164,7 @@ class BackupKeeper:
             return history
         self._work.history = history
         name = watched.server.name
-        watched.comparing = asyncio.create_task(
-            self._work.compare_backup(name, why, rest=GENTLE), name=f"compare leases of {name}"
-        )
+        watched.comparing = asyncio.create_task(self._work.compare_backup(name, why), name=f"compare leases of {name}")
         return _with(history, replace(backup, comparing=why))
 
     def _collected(self, backup: BackupServer, watched: _Watched, task: asyncio.Task[Comparison]) -> BackupServer:

@@ -121,7 +121,7 @@ class LeaseKeeper:
     async def compare_now(self, history: History, why: str, progress: Progress = nobody) -> Comparison:
         """Compare now; the caller's history has gone on by the end, and takes it by ``with_found``. Raises KeaError."""
         self.work.history = history
-        return await self.work.compare(why, progress=progress)
+        return await self.work.compare(why, progress=progress, rest=await self.work.rest_for_clients())
 
     async def aclose(self) -> None:
         """Drop what is under way: it only reads."""

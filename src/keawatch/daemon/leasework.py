@@ -28,12 +28,15 @@ from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
 from keawatch.leases.lease import Within, address_of, bounds_of, client_of, key_of, moment, same_client
-from keawatch.leases.pages import LIMIT, records_at
+from keawatch.leases.pages import GENTLE, LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.undo import Undone, undo
 from keawatch.leases.verdict import Judge, Sides
 
 _COUNT_DEADLINE = 5.0
+
+_LISTEN = 0.15
+"""Seconds in which a packet comes where clients ask so often that they would wait for pages; whoever asks for a comparison waits too."""
 
 
 @dataclass
@@ -59,14 +62,27 @@ class LeaseWork:
         """Return the backups of this pair."""
         return Backup(self.state_dir, self.pair)
 
-    async def compare(self, why: str, *, progress: Progress = nobody, rest: float = 0.0) -> Comparison:
-        """Compare both databases; raises KeaError when one can't be read to its end."""
+    async def compare(self, why: str, *, progress: Progress = nobody, rest: float = GENTLE) -> Comparison:
+        """Compare both databases, with a *rest* in seconds between two pages; raises KeaError when one can't be read to its end."""
         judge = self._judge()
         comparing = Comparing(judge, expected=await self._counts_of(judge), progress=progress, rest=rest)
         found = (await comparing.run(why)).comparison
         with suppress(KeaError):  # What was compared stands all the same.
             await self._look_at_rivals()
         return found
+
+    async def rest_for_clients(self) -> float:
+        """
+        Return the rest in seconds to take between two pages while a person waits: none where no clients ask.
+
+        A server that does not say what it receives is taken to have clients. Raises no KeaError.
+        """
+        before = await self._packets_received()
+        await asyncio.sleep(_LISTEN)
+        return GENTLE if None in before or before != await self._packets_received() else 0.0
+
+    async def _packets_received(self) -> list[int | None]:
+        return await asyncio.gather(*(server.packets_received(_COUNT_DEADLINE) for server in self.servers))
 
     async def _look_at_rivals(self) -> None:
         """
@@ -103,10 +119,10 @@ class LeaseWork:
             raise KeaError(f"{server} is {seen.word} and no backup server now, so its leases are left alone")
         return await self._reconcile(self._backup_judge(server), run_id, why, limits, progress)
 
-    async def compare_backup(self, server: str, why: str, *, rest: float = 0.0) -> Comparison:
+    async def compare_backup(self, server: str, why: str) -> Comparison:
         """Compare a backup server's leases with the primary's; raises KeaError when one can't be read to its end."""
         judge = self._backup_judge(server)
-        return (await Comparing(judge, expected=await self._counts_of(judge), rest=rest).run(why)).comparison
+        return (await Comparing(judge, expected=await self._counts_of(judge)).run(why)).comparison
 
     async def backup_counts(self, server: str) -> tuple[LeaseCounts | None, LeaseCounts | None]:
         """Return what the primary and a backup server count; None of one that does not say."""

@@ -383,6 +383,12 @@ class KeaServer:
             return None if total is None else LeaseCounts({0: total})
         return None
 
+    async def packets_received(self, deadline: float) -> int | None:
+        """Return how many packets of clients Kea has received since it began; None where it does not say. Raises no KeaError."""
+        with contextlib.suppress(KeaError):
+            return await self._statistic(_COUNTERS[self.who.family].received, _monotonic() + deadline)
+        return None
+
     async def _takers(self, command: str, until: float) -> list[Place]:
         if not self._accepts(command):
             failures = await self._probe(until)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from keawatch.core.comparison import FEW, Comparison, Example, Fate, Kind, Rival
 from keawatch.leases.lease import DEFAULT, Record, address_of, brief, client_of, expires, moment, print_of
-from keawatch.leases.pages import Ahead, Entry, Page, hw_addresses
+from keawatch.leases.pages import GENTLE, Ahead, Entry, Page, hw_addresses
 from keawatch.leases.verdict import Judge, Verdict
 
 SETTLE = 1.2
@@ -128,14 +128,15 @@ class Comparing:
         *,
         expected: Mapping[str, int | None] | None = None,
         progress: Progress = nobody,
-        rest: float = 0.0,
+        rest: float = GENTLE,
         settle: float | None = None,
     ) -> None:
         """
         Prepare a comparison.
 
         *expected* is how many leases each server itself says it has, where it says so; *rest* is a pause in seconds
-        between two pages, to leave the servers time for clients; *settle* one between two looks at what differs.
+        between two pages, to leave the servers time for clients, 0 where there is no need of one; *settle* one between two looks
+        at what differs.
         """
         self._rest_to_settle = SETTLE if settle is None else settle
         self._judge = judge
