@@ -42,7 +42,9 @@ class Work(StrEnum):
     """What keawatch does itself, with many commands and not with one."""
 
     CATCH_UP = "catch-up"
-    """The same in one quick pass, while only one of them serves: what is leased meanwhile is left to the next one."""
+    """Reconcile in one quick pass, while only one of them serves: what is leased meanwhile is left to the next one."""
+    CATCH_UP_GENTLY = "catch-up-gently"
+    """Reconcile in one pass with rests: clients of the one that serves wait until the other has taken their leases."""
     FENCE = "fence"
     """Run the operator's own command that makes sure that a server (``Step.about``) is off; exit status 0 is the only yes."""
     RECONCILE = "reconcile"
