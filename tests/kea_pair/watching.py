@@ -231,6 +231,12 @@ class Keawatch:
         """Return what became of each plan, oldest first."""
         return [entry for entry in self.history() if entry["kind"] == "end"]
 
+    def open_plans(self) -> list[str]:
+        """Return the plans that were begun and of which no end is known."""
+        history = self.history()
+        ends = {entry["plan"] for entry in history if entry["kind"] == "end"}
+        return [entry["plan"] for entry in history if entry["kind"] == "plan" and entry["plan"] not in ends]
+
 
 def ended(asked: subprocess.CompletedProcess[str]) -> LabError:
     """Return what is raised where a command did not end as it should."""
