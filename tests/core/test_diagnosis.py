@@ -410,6 +410,14 @@ class TestServiceLeftDisabled:
         assert Code.SERVICE_LEFT_DISABLED not in codes(held(118, "hot-standby", "syncing", **many))
         assert Code.SERVICE_LEFT_DISABLED in codes(held(122, "hot-standby", "syncing", **many))
 
+    @pytest.mark.parametrize("partner", ["syncing", "timeout"])
+    def test_sync_of_half_a_million_leases_does_not_explain_it_for_ever(self, partner: str) -> None:
+        """It explains it for longer than snapshots are kept."""
+        many: Around = {"north": {"off": (2000,), "facts": facts(NORTH, leases=500_000)}}
+
+        assert Code.SERVICE_LEFT_DISABLED not in codes(held(570, "hot-standby", partner, **many))
+        assert Code.SERVICE_LEFT_DISABLED in codes(held(590, "hot-standby", partner, **many))
+
     def test_silent_partner_may_be_syncing(self) -> None:
         """A server that syncs answers no command meanwhile: its silence explains its partner's being switched off."""
         history = held(60, "hot-standby", "timeout", north={"off": (2000,)})

@@ -224,6 +224,20 @@ def test_a_plan_still_open_is_never_pruned(journal: Journal, hand: Hand) -> None
     assert left.sent == ("reset-b",)
 
 
+def test_what_takes_too_much_of_the_disk_is_removed_oldest_first_but_for_a_plan_still_open(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keawatch.daemon.journal.KEEP_BYTES", 400_000)
+    begin(journal, "open")
+    for number in range(100):
+        journal.write("lan", "diagnosis", {"number": number, "seen": "x" * 20_000})
+    journal.prune()
+    kept = [entry.body["number"] for entry in journal.entries() if entry.kind == "diagnosis"]
+    assert 5 < len(kept) < 20
+    assert kept == list(range(100 - len(kept), 100))
+    assert journal.open_plan("lan")
+
+
 # --- trouble
 
 

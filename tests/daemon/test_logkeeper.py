@@ -90,7 +90,7 @@ class Stage:
         self.history = self.history.seen(
             replace(seen, taken_at=moment, first=replace(seen.first, at=moment), second=replace(seen.second, at=moment))
         )
-        self.history = await self.keeper.tick(self.history)
+        self.history = self.keeper.heard(self.history, await self.keeper.read())
 
     def at(self, seconds: float) -> datetime:
         return self.begun + timedelta(seconds=seconds)

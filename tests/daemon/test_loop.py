@@ -13,7 +13,7 @@ import pytest
 from keawatch.core.codes import Code
 from keawatch.core.comparison import Comparison
 from keawatch.core.decision import Decision, Guard, decide
-from keawatch.core.model import HaState, Pause
+from keawatch.core.model import HaState, Pause, Sibling, Snapshot
 from keawatch.core.plan import Step
 from keawatch.core.policy import Autonomy, Policy, Strategy
 from keawatch.daemon.journal import Journal
@@ -135,6 +135,44 @@ async def test_a_terminated_pair_is_healed_and_counted(stage: Stage) -> None:
     assert view.trouble is None
     assert view.under_way is None
     assert view.step is None
+
+
+class SlowSibling:
+    """Another keawatch whose host is down: each look at it takes its patience."""
+
+    async def look(self, _: Snapshot) -> Sibling:
+        await asyncio.sleep(2.0)
+        return Sibling("a", unable="gives no answer", answers=False)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_pause_that_is_ordered_while_a_round_waits_is_in_force(stage: Stage) -> None:
+    stage.loop._parts.sibling = SlowSibling()  # type: ignore[assignment]
+    going = asyncio.create_task(stage.loop.run_once())
+    await asyncio.sleep(1.5)
+    stage.loop.set_pause(Pause(clock(), None, "maintenance", "me"))
+    stage.loop.acknowledge("me")
+    await going
+    view = await stage.rounds(60)
+    assert Guard.PAUSED in {held.guard for held in view.decision.withheld}
+    assert view.history.acknowledged_at is not None
+    assert (view.history.attempts, stage.pair.order) == ((), [])
+
+
+async def test_the_pair_is_watched_until_a_plan_under_way_has_come_to_rest_and_then_no_other_begins(
+    stage: Stage,
+) -> None:
+    await stage.until(lambda view: view.under_way is not None)
+    await asyncio.sleep(0.5)
+    stage.pair.b.relationship["sync-leases"] = False
+    resting = asyncio.create_task(stage.loop.rest())
+    before = stage.told.rounds
+    view = await stage.rounds(60)
+    assert stage.told.rounds == before + 60
+    assert resting.done()
+    assert len(view.history.attempts) == 1
 
 
 async def test_nothing_is_begun_before_it_is_confirmed(stage: Stage) -> None:

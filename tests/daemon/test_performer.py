@@ -7,7 +7,9 @@ import json
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -27,7 +29,7 @@ from keawatch.leases.reconcile import Account, Limits
 from keawatch.leases.write import Refusal
 from tests.builders import POLICY, answering, at, silent, snapshot
 from tests.core.seen import ALL_COMMANDS, TERMINATED, Srv, but, held, look
-from tests.daemon.kea_like import FAST, SECRET, FakeLeases, FakePair, FakeServer, Killed, clock
+from tests.daemon.kea_like import FAST, SECRET, FakeLeases, FakePair, FakeServer, Killed, clock, seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -489,6 +491,124 @@ async def test_a_plan_that_was_undone_when_it_was_left_is_undone_when_taken_up(s
     outcome = await stage.performer.take_up(left)
     assert outcome.result == "failed"
     assert put_back(stage)
+
+
+MENDED = [{"id": 1, "subnet": "10.77.0.0/16"}]
+
+
+def restarted_on_its_mended_disk(server: FakeServer) -> None:
+    server._config_set({"Dhcp4": {**server.recorded["Dhcp4"], "subnet4": MENDED}})
+
+
+@pytest.mark.parametrize("plan", [COVER, SEAMLESS], ids=["cover", "seamless"])
+async def test_a_standby_that_has_its_own_back_is_given_nothing_by_the_next_start(stage: Stage, plan: Plan) -> None:
+    """It would be restarted once more: another sync, whose pause nobody announced."""
+    assert await killed(stage, plan, await last_config(plan), "after")
+    await asyncio.sleep(45)
+    stage.pair.advance()
+    dark, sent = stage.pair.dark, len(stage.pair.b.sent)
+    stage.begin_life()
+    left = stage.journal.open_plan("lan")
+    assert left
+    outcome = await stage.performer.take_up(left)
+    assert outcome.result == "ok", outcome.reason
+    assert (stage.pair.b.sent[sent:], stage.pair.dark) == ([], dark)
+    assert stage.well(plan)
+    apart = stage.journal.setting("lan", APART)
+    assert (apart is not None) == (plan is SEAMLESS), "it runs without Kea's own sync, which somebody must know"
+
+
+async def last_config(plan: Plan) -> int:
+    """Return which command of *plan* gives the standby its own configuration back."""
+    with TemporaryDirectory() as folder:
+        other = Stage(Path(folder), FakePair())
+        await other.performer.perform(plan)
+        return max(number for number, (_, command) in enumerate(other.pair.order, 1) if command == "config-set")
+
+
+async def test_a_configuration_that_was_mended_meanwhile_is_not_overwritten_by_the_next_start(stage: Stage) -> None:
+    def die() -> None:
+        raise Killed
+
+    stage.leases.when_asked = die
+    with pytest.raises(Killed):
+        await stage.performer.perform(SEAMLESS)
+    stage.leases.when_asked = lambda: None
+    stage.journal.close()
+    restarted_on_its_mended_disk(stage.pair.b)
+    await asyncio.sleep(60)
+    stage.pair.advance()
+    stage.begin_life()
+    left = stage.journal.open_plan("lan")
+    assert left
+    outcome = await stage.performer.take_up(left)
+    assert outcome.result == "ok", outcome.reason
+    assert stage.pair.b.running["Dhcp4"]["subnet4"] == MENDED
+    assert stage.journal.setting("lan", APART) is None, "it runs what is on its disk"
+
+
+async def test_a_standby_aside_that_alone_serves_by_now_is_not_given_a_configuration_by_the_next_start(
+    stage: Stage,
+) -> None:
+    """The primary's host was lost, with keawatch on it, and is back: the clients have nobody else."""
+    assert await killed(stage, COVER, await last_config(COVER), "before")
+    a, b = stage.pair.a, stage.pair.b
+    assert b.aside
+    stage.pair.advance = lambda: None  # type: ignore[method-assign]
+    b.state, b.scopes, b.off = HaState.PARTNER_DOWN, ("a",), set()
+    a.state, a.scopes, a.off = HaState.WAITING, (), {1001}
+    stage.begin_life()
+    left = stage.journal.open_plan("lan")
+    assert left
+    sent = len(b.sent)
+    taking_up = asyncio.create_task(stage.performer.take_up(left))
+    await asyncio.sleep(60)
+    assert b.sent[sent:] == []
+    a.state, a.scopes, a.off = HaState.PARTNER_DOWN, ("a",), set()
+    b.scopes = ()
+    outcome = await taking_up
+    assert outcome.result == "failed"
+    assert not b.aside, "it gets its own back when clients have another server"
+
+
+async def test_what_was_sent_is_known_however_often_it_was_tried_to_put_it_back(stage: Stage) -> None:
+    begun = stage.journal
+    begun.write("lan", "plan", {"plan": SEAMLESS, "by": "auto"}, plan=SEAMLESS.id)
+    begun.write("lan", "step", {"key": "standby-aside", "order": "b: config-set"}, plan=SEAMLESS.id)
+    for _ in range(1100):
+        begun.write("lan", "undone", {"order": "b: config-set"}, plan=SEAMLESS.id)
+    left = begun.open_plan("lan")
+    assert left
+    assert left.sent == ("standby-aside",)
+
+
+@pytest.mark.parametrize("back", [0.0, 25.0, 600.0])
+async def test_a_clock_that_is_set_back_lengthens_no_deadline_and_looks_no_oftener(stage: Stage, back: float) -> None:
+    """Setting a clock right is what heals a pair, and keawatch often runs on that host."""
+    performer = Performer(
+        "lan",
+        stage.pair.both,
+        stage.journal,
+        Vault(stage.folder, "lan"),
+        lambda: clock() - timedelta(seconds=back if seconds() > 20.0 else 0.0),
+    )
+    looks: list[float] = []
+    observe = stage.pair.b.observe
+
+    async def look(deadline: float) -> Observation:
+        looks.append(seconds())
+        return await observe(deadline)
+
+    def stuck(server: FakeServer, command: str) -> None:
+        if command == "config-set" and not server.aside:
+            server.run = lambda _: None  # type: ignore[method-assign, assignment]
+
+    stage.pair.b.observe = look  # type: ignore[method-assign]
+    stage.pair.after_send = stuck
+    outcome = await performer.perform(COVER)
+    assert outcome.result == "failed"
+    assert seconds() < 20.0 + COVER.steps[-1].deadline
+    assert len(looks) < 300
 
 
 async def test_a_record_that_is_lost_is_said(stage: Stage) -> None:
@@ -1128,8 +1248,15 @@ async def test_a_condition_that_never_comes_fails_at_its_deadline(stage: Stage) 
 def test_the_meter_adds_up_from_the_last_service_seen_to_the_next() -> None:
     meter = ServiceMeter()
     hot = HaState.HOT_STANDBY
-    for seconds, word in ((0, hot), (1, HaState.WAITING), (3, HaState.READY), (4, hot), (5, hot), (9, HaState.WAITING)):
-        meter.look(snapshot(answering("a", word, seconds=seconds), silent("b", seconds=seconds), seconds=seconds))
+    for at_second, word in (
+        (0, hot),
+        (1, HaState.WAITING),
+        (3, HaState.READY),
+        (4, hot),
+        (5, hot),
+        (9, HaState.WAITING),
+    ):
+        meter.look(snapshot(answering("a", word, seconds=at_second), silent("b", seconds=at_second), seconds=at_second))
     assert meter.seconds == pytest.approx(4.0)
 
 

@@ -20,7 +20,18 @@ from keawatch.core.comparison import Fate, Kind, Rival
 from keawatch.core.decision import decide
 from keawatch.core.facts import facts_of
 from keawatch.core.logged import Logged, LogKind, LogSource
-from keawatch.core.model import Attempt, BackupServer, ConfigApart, HaState, History, NoAnswer, Pause, Sibling, Snapshot
+from keawatch.core.model import (
+    Attempt,
+    BackupServer,
+    ConfigApart,
+    HaState,
+    History,
+    NoAnswer,
+    Off,
+    Pause,
+    Sibling,
+    Snapshot,
+)
 from keawatch.core.policy import Autonomy, Policy
 from keawatch.core.pools import Pool, PoolUse
 from keawatch.core.rejects import Rejects
@@ -159,6 +170,7 @@ def full() -> History:
             {},
         ),
         answering=(Answering("a", Traffic(at(4), 100, 40, 30), 10, at(2), at(4)),),
+        off=(Off("a", "1001", at(-400), at(20)),),
         log_sources=(LogSource("a", "/var/log/dhcpd.log", up=False, why="it does not exist", since=at(1)),),
     )
 

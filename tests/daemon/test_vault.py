@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_a_plan_that_has_ended_leaves_nothing_and_others_stay(vault: Vault, tmp_
     vault.forget("p")
     vault.forget("p-2")
     assert files(tmp_path) == []
+
+
+def test_a_disk_that_lets_nothing_be_removed_ends_nothing(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    vault.keep("p", "b", SECRET)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    vault.forget("p")
+    assert vault.recall("p", "b") == SECRET
 
 
 def test_names_lead_nowhere_else(tmp_path: Path) -> None:

@@ -71,10 +71,10 @@ def _note_steps(instant: Instant) -> None:
         instant.at, instant.sent = step.key, -1
         return await send(self, run, step)
 
-    async def work_noting(self: Performer, run: Any, step: Any, began: Any) -> Any:
+    async def work_noting(self: Performer, run: Any, step: Any) -> Any:
         instant.at, instant.sent = step.key, 0
         _die(instant, "begun")
-        return await work(self, run, step, began)
+        return await work(self, run, step)
 
     Performer._send, Performer._work = send_noting, work_noting  # type: ignore[method-assign]
 

@@ -5,11 +5,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from tests.kea_pair.healing import CALM
-from tests.kea_pair.lab import Lab, PairSpec
+from tests.kea_pair.lab import Lab, Pair, PairSpec
 from tests.kea_pair.watching import Keawatch, Wish
 from tests.kea_pair.whole import WHOLE
 from tests.plans import plans
@@ -111,9 +112,8 @@ def killed(possible: None, request: pytest.FixtureRequest) -> dict[tuple[str, st
     return done
 
 
-def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) -> Killed:
-    """Terminate a pair, have keawatch heal it and die on the way, and start it again."""
-    step = instant.partition(":")[0]
+def terminated(lab: Lab, version: str, step: str) -> tuple[Pair, Any]:
+    """Return a terminated pair in whose healing there is *step*, and the standby's configuration."""
     mode = "load-balancing" if step in IN_HALVES else "hot-standby"
     pair = lab.pair(
         PairSpec(
@@ -136,6 +136,12 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     pair.wait_states("terminated", "terminated", 20)
     pair.standby.skew(0)
     time.sleep(0.5)
+    return pair, own
+
+
+def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) -> Killed:
+    """Terminate a pair, have keawatch heal it and die on the way, and start it again."""
+    pair, own = terminated(lab, version, instant.partition(":")[0])
     clients = pair.clients()
     if strategy == "seamless":
         clients.start(rate=40)  # There must be leases to be written.
@@ -151,7 +157,7 @@ def kill_and_start_again(lab: Lab, version: str, strategy: str, instant: str) ->
     said = [also["code"] for also in watch.status()["also"]]
     result = Killed(
         status,
-        mode,
+        pair.spec.mode,
         pair.states(),
         (pair.primary.scopes(), pair.standby.scopes()),
         any(dhcp),

@@ -48,7 +48,23 @@ async def heal_here(
         await acting.loop.look()
         task = begin(acting.loop, acting.loop.plan_for_operator(strategy))
         # Ctrl-C must not break a step in two: the plan goes on to its next place of rest, where leaving this block ends it.
-        return shown.outcome(await asyncio.shield(task))
+        return shown.outcome(await beside(acting.loop, asyncio.shield(task)))
+
+
+async def beside(loop: PairLoop, work: asyncio.Future[Any]) -> Any:
+    """Go on looking at the pair while *work* is done, so that it stops when its ground is gone."""
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(loop.policy.interval)
+            await loop.look()
+
+    looking = asyncio.create_task(look())
+    try:
+        return await work
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
 
 
 def begin(loop: PairLoop, decision: Decision) -> asyncio.Task[PlanOutcome]:

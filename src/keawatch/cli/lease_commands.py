@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from keawatch.cli import show_leases as show
-from keawatch.cli.acting import begin
+from keawatch.cli.acting import begin, beside
 from keawatch.cli.common import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -28,7 +28,6 @@ from keawatch.cli.remote import LONG, Remote, daemon_of
 from keawatch.config import Config, PairConfig, load
 from keawatch.daemon import shown
 from keawatch.daemon.gatecheck import check_gate
-from keawatch.daemon.loop import PairLoop
 from keawatch.daemon.pairs import actor, bystander
 from keawatch.leases.backup import Backup, Change
 from keawatch.leases.undo import folded
@@ -130,23 +129,7 @@ async def _reconcile_here(config: Config, pair: PairConfig, agreed: Agreed, prog
         agreed(found, entry)
         await loop.look()  # What a person agreed to may be minutes old.
         task = begin(loop, loop.plan_to_reconcile())
-        return shown.outcome(await _beside(loop, asyncio.shield(task)))
-
-
-async def _beside(loop: PairLoop, work: asyncio.Future[Any]) -> Any:
-    """Go on looking at the pair while *work* is done, so that it stops when its ground is gone."""
-
-    async def look() -> None:
-        while True:
-            await asyncio.sleep(loop.policy.interval)
-            await loop.look()
-
-    looking = asyncio.create_task(look())
-    try:
-        return await work
-    finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        return shown.outcome(await beside(loop, asyncio.shield(task)))
 
 
 def undo(

@@ -158,7 +158,7 @@ def left_disabled(facts: Facts) -> tuple[Observation, float, float] | None:
             if not is_meant(server) or not (server.status and server.status.switched_off):
                 continue
             patience = _patience_with_disabled(facts, server, partner)
-            held = facts.held(_still_off(server))
+            held = max(facts.held(_still_off(server)), facts.history.off_for(server))
             if held >= patience:
                 return server, held, patience
     return None
@@ -262,7 +262,7 @@ def _deaf(facts: Facts) -> Finding | None:
 def _nobody(facts: Facts) -> Finding | None:
     if facts.someone_silent or not facts.nobody_serves:
         return None
-    patience = 4 * facts.h + facts.sync_timeout
+    patience = facts.remembered(4 * facts.h + facts.sync_timeout)
     held = facts.held(lambda s: s.both_answered and not (s.first.serves or s.second.serves))
     if held < patience and _on_the_way(facts):
         return None

@@ -10,7 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from keawatch.core.model import HaConfig, HaState, History, Mode, NoAnswer, Observation, Role, Silence, Snapshot
+from keawatch.core.model import (
+    KEEP_FOR,
+    HaConfig,
+    HaState,
+    History,
+    Mode,
+    NoAnswer,
+    Observation,
+    Role,
+    Silence,
+    Snapshot,
+)
 from keawatch.core.policy import Policy
 
 BLINK = 15.0
@@ -97,6 +108,10 @@ class Facts:
     def held(self, condition: Callable[[Snapshot], bool]) -> float:
         """Return how long *condition* has held, in seconds; -1.0 if it does not."""
         return self.history.held_for(condition, gap=max(60.0, 5 * self.policy.interval))
+
+    def remembered(self, patience: float) -> float:
+        """Return *patience* in seconds, or as much as can be seen to have ``held`` where it is longer than snapshots are kept."""
+        return min(patience, KEEP_FOR - 2 * self.policy.interval)
 
     def steady_since(self, server: Observation) -> datetime:
         """Return since when *server* is in the state it is in now, lost polls aside: none of them hides a change of state."""

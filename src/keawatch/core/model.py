@@ -28,6 +28,9 @@ KEEP_FOR = 300.0
 HOLE = timedelta(seconds=90)
 """A server that nobody looked at for longer than this may have been anything meanwhile: a suspended host has seen nothing."""
 
+SET_BACK = timedelta(seconds=2)
+"""What was seen later than this after a new look was seen by a clock that has been set back since."""
+
 KEEP_AT_MOST = 1200
 """Snapshots that are kept at most: two minutes of the ten looks a second while a standby comes back."""
 
@@ -86,6 +89,8 @@ class NoAnswer(StrEnum):
     GARBLED = "garbled"
     """Something answers that is not a reply we understand."""
 
+
+_SILENCES = frozenset(NoAnswer)
 
 SERVING_STATES = frozenset(
     {
@@ -409,6 +414,16 @@ class Spell:
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """One origin that has kept a server's DHCP switched off, look by look without a break."""
+
+    server: str
+    origin: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A plan that was carried out, or is being carried out, for the guards to count."""
 
@@ -533,6 +548,8 @@ class History:
     """What became of the requests that each server has read."""
     pools: tuple[Pool, ...] = ()
     """The fullest pools, by the primary's last count."""
+    off: tuple[Off, ...] = ()
+    """What keeps a server switched off, and since when: a sync of many leases takes longer than snapshots are kept."""
 
     @property
     def newest(self) -> Snapshot:
@@ -552,6 +569,8 @@ class History:
 
     def seen(self, snapshot: Snapshot) -> History:
         """Return the history with *snapshot* added."""
+        if self.snapshots and (back := self.newest.taken_at - snapshot.taken_at) > SET_BACK:
+            return self._set_back(back).seen(snapshot)
         spells = self.spells
         for observation in snapshot:
             spells = _with_spell(spells, observation, snapshot)
@@ -567,7 +586,41 @@ class History:
             spells=spells,
             rejects=_less_forgotten(self.rejects, snapshot),
             answering=followed(self.answering, {o.server: _traffic(o) for o in snapshot}),
+            off=_with_off(self.off, snapshot),
         )
+
+    def _set_back(self, back: timedelta) -> History:
+        """
+        Return the history by a clock that was set back by so much: nothing in it is yet to come, and how long all lasted stays.
+
+        The clock that was wrong is often the one of the host on which keawatch runs, and setting it right is what heals the pair.
+        """
+
+        def moved(at: datetime | None) -> datetime | None:
+            return at and at - back
+
+        comparison, apart = self.comparison, self.config_apart
+        return replace(
+            self,
+            snapshots=(),  # Each holds what its servers said of their own clocks, too.
+            spells=tuple(replace(one, since=one.since - back, until=one.until - back) for one in self.spells),
+            off=tuple(replace(one, since=one.since - back, until=one.until - back) for one in self.off),
+            attempts=tuple(
+                replace(one, started_at=one.started_at - back, ended_at=moved(one.ended_at)) for one in self.attempts
+            ),
+            diagnosed=tuple(replace(one, at=one.at - back) for one in self.diagnosed),
+            acknowledged_at=moved(self.acknowledged_at),
+            comparison=comparison and replace(comparison, at=comparison.at - back),
+            reconciled_at=moved(self.reconciled_at),
+            alike_at=moved(self.alike_at),
+            counts_at=moved(self.counts_at),
+            config_apart=apart and replace(apart, since=apart.since - back),
+        )
+
+    def off_for(self, server: Observation) -> float:
+        """Return for how many seconds one of the origins that keep *server* switched off now has done so; -1.0 if none does."""
+        since = [one.since for one in self.off if one.server == server.server and one.origin in server.origins]
+        return max(((self.now - at).total_seconds() for at in since), default=-1.0)
 
     def heard(self, events: Iterable[Logged], sources: tuple[LogSource, ...]) -> History:
         """
@@ -629,6 +682,15 @@ class History:
         spells = self.spells_of(server)
         return (self.now - spells[-1].since).total_seconds() if spells else 0.0
 
+    def silent_for(self, server: str) -> float:
+        """Return for how many seconds the server has given no answer, in whatever way; -1.0 if it gives one now."""
+        since: datetime | None = None
+        for spell in reversed(self.spells_of(server)):
+            if spell.word not in _SILENCES or (since and since - spell.until > HOLE):
+                break
+            since = spell.since
+        return -1.0 if since is None else (self.now - since).total_seconds()
+
     def before(self, server: str, word: str) -> Spell | None:
         """Return the spell that came before this server's latest spell of *word*; None if that was not seen."""
         spells = self.spells_of(server)
@@ -664,6 +726,16 @@ def _less_forgotten(rejects: Rejects, snapshot: Snapshot) -> Rejects:
             configured = observation.at - timedelta(seconds=status.reload + 2.0)
             rejects = rejects.forgotten(observation.server, configured)
     return rejects
+
+
+def _with_off(known: tuple[Off, ...], snapshot: Snapshot) -> tuple[Off, ...]:
+    before = {(one.server, one.origin): one for one in known if snapshot.taken_at - one.until <= HOLE}
+    at = snapshot.taken_at
+    return tuple(
+        replace(before.get((seen.server, origin), Off(seen.server, origin, at, at)), until=at)
+        for seen in snapshot
+        for origin in seen.origins
+    )
 
 
 def _traffic(observation: Observation) -> Traffic | None:

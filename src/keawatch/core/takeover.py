@@ -66,7 +66,7 @@ def _no_fence(left: Left, facts: Facts) -> str | None:
     if left.alive.state is HaState.TERMINATED:
         # It sends no heartbeats, so that keawatch's own way would be the only witness against a server that may well serve.
         return f"{alive} has terminated HA and can't say whether it hears {gone}, so {gone} is not fenced: only its own host's word would do"
-    silent = facts.held(lambda s: s.of(gone).status is None)
+    silent = facts.history.silent_for(gone)
     patience = _before_fencing(left, facts)
     if silent < patience:
         return f"{gone} has been silent for {max(silent, 0.0):.0f} s, and is fenced after {patience:.0f} s"

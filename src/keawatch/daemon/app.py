@@ -27,10 +27,14 @@ from keawatch.daemon.metrics import Metrics
 from keawatch.daemon.pairs import Pair, make_pair
 from keawatch.daemon.token import ensure_token
 from keawatch.daemon.told import Told
-from keawatch.errors import BackupError, ConfigError, KeawatchError
+from keawatch.errors import BackupError, ConfigError, JournalError, KeawatchError
 from keawatch.leases.backup import Backup
 
 log = structlog.get_logger("keawatch")
+
+
+PRUNE_EVERY = 3600.0
+"""Seconds between two looks at what is too old to be kept, or too much."""
 
 
 class _Heart(Watcher):
@@ -69,8 +73,6 @@ class Daemon:
         """Run until told to stop; raises KeawatchError when it can't begin."""
         with sole_actor(self.config.watch.state_dir), _signals(self.stop, self.reload):
             journal = Journal(self.config.watch.state_dir)
-            journal.prune()
-            self._prune_backups()
             try:
                 while not self.stop.is_set():
                     await self._one_life(journal)
@@ -84,6 +86,18 @@ class Daemon:
                 Backup(self.config.watch.state_dir, pair.name).prune(now())
             except BackupError as error:
                 log.warning("old backups not removed", pair=pair.name, reason=str(error))
+
+    async def _prune(self, journal: Journal, ended: asyncio.Event) -> None:
+        """Remove what is old, now and each hour, until told to end."""
+        while not ended.is_set():
+            try:
+                journal.prune()
+            except JournalError as error:
+                log.warning("old entries not removed", reason=str(error))
+            self._prune_backups()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PRUNE_EVERY):
+                    await ended.wait()
 
     async def _one_life(self, journal: Journal) -> None:
         """Run with one configuration, until it is to be read again or all is to end."""
@@ -104,11 +118,14 @@ class Daemon:
         log.info("started", config=str(self.path), pairs=[pair.name for pair in self.config.pair], pid=os.getpid())
         ended = asyncio.Event()
         jobs = [asyncio.create_task(serve(make_app(state), self.config.http.listen, ended), name="api")]
+        jobs.append(asyncio.create_task(self._prune(journal, ended), name="prune"))
         jobs += [asyncio.create_task(self._watch(pair, ended), name=f"pair {pair.config.name}") for pair in pairs]
         try:
             await self._until_told(jobs)
         finally:
             liveness.stopping() if self.stop.is_set() else liveness.reloading()
+            # A plan not at rest may take minutes, and until then its pair and the others are watched as before.
+            await asyncio.gather(*(pair.loop.rest() for pair in pairs))
             ended.set()
             for pair in pairs:
                 await pair.aclose()

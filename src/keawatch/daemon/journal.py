@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     import sqlite3
 
 KEEP_DAYS = 90
-"""Entries older than this are removed at a start, except of a plan that is still open."""
+"""Entries older than this are removed each hour, except of a plan that is still open."""
 
 KEEP_ENTRIES = 200_000
+KEEP_BYTES = 256 * 2**20
+"""What the entries may take on the disk: a server that answers now and then is another diagnosis each round, of 20 kB."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -121,7 +123,10 @@ class Journal:
         if row is None:
             return None
         begun = _entry(row)
-        sent = tuple(e.body["key"] for e in self.entries(pair, plan=begun.plan) if e.kind == "step")
+        # Every step there was: what is put back again and again makes more entries than are shown anywhere.
+        query = "SELECT body FROM entry WHERE pair = ? AND plan = ? AND kind = 'step' ORDER BY number"
+        with self._failing("read"):
+            sent = tuple(json.loads(body)["key"] for (body,) in self._db.execute(query, (pair, begun.plan)))
         return OpenPlan(plan_from(begun.body["plan"]), begun.at, sent, begun.body.get("by", "auto"))
 
     def pause(self, pair: str) -> Pause | None:
@@ -162,7 +167,7 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?, ?)", row)
 
     def prune(self) -> None:
-        """Remove what is older than ``KEEP_DAYS`` or beyond ``KEEP_ENTRIES``."""
+        """Remove what is older than ``KEEP_DAYS`` or beyond ``KEEP_ENTRIES`` and ``KEEP_BYTES``, oldest first; raises JournalError."""
         before = (self._clock() - timedelta(days=KEEP_DAYS)).isoformat()
         with self._failing("written"):
             self._db.execute(f"DELETE FROM entry WHERE at < ? AND {_CLOSED}", (before,))  # noqa: S608 - a constant
@@ -170,6 +175,19 @@ class Journal:
                 f"DELETE FROM entry WHERE number <= (SELECT MAX(number) FROM entry) - ? AND {_CLOSED}",  # noqa: S608
                 (KEEP_ENTRIES,),
             )
+            tenth = (
+                f"SELECT number FROM entry WHERE {_CLOSED} ORDER BY number LIMIT (SELECT COUNT(*) / 10 + 1 FROM entry)"  # noqa: S608
+            )
+            while self._bytes() > KEEP_BYTES:
+                if self._db.execute(f"DELETE FROM entry WHERE number IN ({tenth})").rowcount < 1:  # noqa: S608
+                    break
+
+    def _bytes(self) -> int:
+        """Return what is in use of the file, which does not shrink, but is filled again before it grows."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {of}").fetchone()[0] for of in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
 
     @contextmanager
     def _failing(self, verb: str) -> Iterator[None]:

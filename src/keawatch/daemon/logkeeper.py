@@ -89,18 +89,23 @@ class LogKeeper:
         shown_all = tuple(followed.shown for followed in self._followed)
         return replace(history, logged=kept.logged, rejects=kept.rejects, log_sources=shown_all)
 
-    async def tick(self, history: History) -> History:
-        """Return *history* with what the logs have said since; waits for a moment at most."""
+    async def read(self) -> tuple[Logged, ...]:
+        """Return what the logs have said since, for ``heard``; waits for a moment at most."""
         for followed in self._followed:
             if followed.reading is None:
                 name = f"read the log of {followed.source.server}"
                 followed.reading = asyncio.create_task(asyncio.to_thread(followed.follower.read), name=name)
         readings = [followed.reading for followed in self._followed if followed.reading]
         if not readings:
-            return history
+            return ()
         await asyncio.wait(readings, timeout=self._patience)
         self._patience = PATIENCE
-        events = [event for followed in self._followed for event in self._collect(followed)]
+        return tuple(event for followed in self._followed for event in self._collect(followed))
+
+    def heard(self, history: History, events: tuple[Logged, ...]) -> History:
+        """Return *history* with what was read, and write down how far that came."""
+        if not self._followed:
+            return history
         history = history.heard(events, tuple(followed.shown for followed in self._followed))
         self._keep(history, at_once=bool(events))
         return history

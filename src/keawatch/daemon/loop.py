@@ -145,7 +145,8 @@ class PairLoop:
             self._history = self._parts.logs.start(self._history)
         facts = asyncio.create_task(self._parts.poller.first_facts(within=10.0))
         if self._parts.backups:
-            self._history = await self._parts.backups.first_look(self._history)
+            looked = await self._parts.backups.first_look(self._history)
+            self._history = replace(self._history, backups=looked.backups)
         await facts
         if left:
             # Its work on leases must know who is primary.
@@ -176,10 +177,13 @@ class PairLoop:
         began = self._parts.clock()
         snapshot = await self._parts.poller.poll()
         self._history = self._history.seen(snapshot)
+        # Orders are given while this waits (a pause, say): what is heard goes into the history as it is by then.
         if self._parts.logs:
-            self._history = await self._parts.logs.tick(self._history)
+            events = await self._parts.logs.read()
+            self._history = self._parts.logs.heard(self._history, events)
         if self._parts.sibling:
-            self._history = replace(self._history, sibling=await self._heard(snapshot))
+            sibling = await self._heard(snapshot)
+            self._history = replace(self._history, sibling=sibling)
         self._know()
         decision = self._parts.decide(self._history, self.policy)
         self._history = replace(self._history, diagnosed=decision.diagnosed)
@@ -238,7 +242,8 @@ class PairLoop:
             self._history = keeper.decided(self._history, view.decision)
         self._mind_config()
         self._tell_change(view.decision)
-        if view.decision.act and view.decision.plan and not (self._trouble or self._broken or self.busy):
+        held = self._trouble or self._broken or self.busy or self._parts.performer.stopping.is_set()
+        if view.decision.act and view.decision.plan and not held:
             self.begin(view.decision.plan, by="auto")
         self._each("rounded", self.view)
         return self.view or view
@@ -303,11 +308,15 @@ class PairLoop:
         if self.policy.autonomy is Autonomy.AUTO and not (self._history.pause and self._history.pause.until is None):
             self.set_pause(Pause(moment, moment + REST_AFTER_UNDO, f"{run_id} was undone", "keawatch undo"))
 
-    async def stop(self) -> None:
-        """End cleanly: a plan under way is ended at its next place of rest."""
+    async def rest(self) -> None:
+        """Begin nothing more, and return when what is under way has ended: a plan does so at its next place of rest."""
         self._parts.performer.stopping.set()
-        if self._undoing:
-            await asyncio.wait([self._undoing])
+        if under_way := [task for task in (self._undoing, self._under_way) if task]:
+            await asyncio.wait(under_way)
+
+    async def stop(self) -> None:
+        """End cleanly."""
+        await self.rest()
         for keeper in (self._parts.keeper, self._parts.backups):
             if keeper:
                 await keeper.aclose()

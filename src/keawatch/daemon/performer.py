@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from typing import Any, Literal, Protocol
 
@@ -136,8 +136,13 @@ class ServiceMeter:
             self._served_at = self._served_at or at
             return
         if self._dark and self._served_at:
-            self.seconds += (at - self._served_at).total_seconds()
+            self.seconds += max(0.0, (at - self._served_at).total_seconds())
         self._dark, self._served_at = False, at
+
+
+def _ticks() -> float:
+    """Return seconds of the loop's own clock, which nobody sets: a deadline must not move with the host's."""
+    return asyncio.get_running_loop().time()
 
 
 class _GivenUp(Exception):  # noqa: N818 - an outcome, not an error
@@ -207,7 +212,11 @@ class _Run:
         if step.order and step.order.config is ConfigVariant.REJOIN:
             # It is back with all it had but one word. To put that back too would restart it with Kea's own sync, whose pause
             # nobody announced; CONFIG_DRIFT tells of it.
-            self.to_undo = [order for order in self.to_undo if order.server != step.order.server or not order.config]
+            self.is_back(step.order.server)
+
+    def is_back(self, server: str) -> None:
+        """Note that *server* runs its own configuration, so that it need not be given it."""
+        self.to_undo = [order for order in self.to_undo if order.server != server or not order.config]
 
     def before(self, step: Step, snapshot: Snapshot) -> None:
         """Note how the pair is before *step*."""
@@ -240,6 +249,9 @@ _MADE: Mapping[ConfigVariant, Callable[[Any, str], dict[str, Any]]] = {
     ConfigVariant.CLOSED: closed,
     ConfigVariant.REJOIN: rejoining,
 }
+
+_ASIDE = frozenset({ConfigVariant.ASIDE, ConfigVariant.ESTRANGED, ConfigVariant.CLOSED})
+_BACK = frozenset({ConfigVariant.RECORDED, ConfigVariant.REJOIN})
 
 _AFTER_WORK = 5.0
 """Seconds within which what must hold after work must hold."""
@@ -335,7 +347,7 @@ class Performer:
         body = {"result": result, "reason": reason, "measured_pause": outcome.measured_pause}
         with suppress(
             JournalError
-        ):  # The next start finds the plan open and takes it up: every step is skipped by then.
+        ):  # The next start finds the plan open and takes it up: a server that is back is given nothing.
             self._journal.write(self.pair, "end", body, plan=run.plan.id)
         apart: Mapping[str, Any] = {}
         with suppress(
@@ -366,11 +378,14 @@ class Performer:
         if step.pause:
             await self._let_pass(step.pause)
             snapshot = await self._look(run, _servers_of(step))
+        if await self._has_it_back(run, step):
+            self._report(run, step, StepReport(step.key, step.title, None, "skipped"))
+            return
         self._check_before(run, step, snapshot)
         run.before(step, snapshot)
-        began = self._clock()
-        reply = await self._do(run, step, began)
-        took = (self._clock() - began).total_seconds()
+        began = _ticks()
+        reply = await self._do(run, step)
+        took = _ticks() - began
         report = await self._await_after(run, step, reply, began)
         self._report(run, step, report)
         if step.at_most is not None and took > step.at_most:
@@ -383,6 +398,27 @@ class Performer:
         if report.result != "done" and step.required:
             raise _GivenUp(f"{step.title}: {report.seen or report.reply or report.result}")
         run.at_rest = step.rest
+
+    async def _has_it_back(self, run: _Run, step: Step) -> bool:
+        """
+        Return whether a server that stepped aside for this plan is aside no more, so that *step* would only restart it.
+
+        It was restarted, say, with a configuration on its disk that may have been mended meanwhile; or keawatch was killed and
+        does not know that its command arrived. Gives the plan up where clients would lose the only server that they have.
+        """
+        order = step.order
+        if order is None or order.config not in _BACK or order.kept_by or not _steps_aside(run.plan, order.server):
+            return False
+        with suppress(KeaError):  # One that can't be asked is given the order, as one that has just been put aside is.
+            reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
+            if not is_aside(reply.arguments, order.server):
+                run.is_back(order.server)
+                if order.config is ConfigVariant.REJOIN:
+                    self._note_rejoined(run, order.server, recorded(reply.arguments))
+                return True
+        if await self._serves_alone(run, order):
+            raise _GivenUp(f"before the step «{step.title}»: {order.server} alone serves the clients now")
+        return False
 
     async def _check_unfetchable(self, step: Step) -> None:
         """Give the plan up when leases could be fetched that must not be: it was restarted, say, with its configuration from disk."""
@@ -445,10 +481,10 @@ class Performer:
             heard.append(str(answer))
         return "; ".join(heard)
 
-    async def _do(self, run: _Run, step: Step, began: datetime) -> str | KeawatchError | None:
+    async def _do(self, run: _Run, step: Step) -> str | KeawatchError | None:
         if step.work is Work.FENCE:
             return await self._fence(run, step)
-        return await (self._work(run, step, began) if step.work else self._send(run, step))
+        return await (self._work(run, step) if step.work else self._send(run, step))
 
     async def _fence(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have a server's fence command make sure that it is off; what is not a clear yes gives the plan up."""
@@ -464,7 +500,7 @@ class Performer:
         except KeawatchError as error:
             return error
 
-    async def _work(self, run: _Run, step: Step, began: datetime) -> str | KeawatchError:
+    async def _work(self, run: _Run, step: Step) -> str | KeawatchError:
         """Have the work of *step* done, for as long as what must hold before it holds."""
         if self.leases is None:
             return KeawatchError(f"there is nobody here to {step.work}")
@@ -473,10 +509,11 @@ class Performer:
         except JournalError as error:
             raise _GivenUp(str(error)) from error
         run.doubted_at = None
+        began, until = self._clock(), _ticks() + step.deadline
         work = self._begin_work(self.leases, run, step)
         try:
             while not (await asyncio.wait([work], timeout=_WORK_LOOK))[0]:
-                self._check_work(run, step, began)
+                self._check_work(run, step, began, until)
             return _left_over(work.result(), step, run.plan) or str(work.result())
         except KeawatchError as error:
             return error
@@ -512,11 +549,11 @@ class Performer:
         report = StepReport(step.key, step.title, str(step.work), "stopped", seen=run.stopped_work, leases=done)
         self._report(run, step, report)
 
-    def _check_work(self, run: _Run, step: Step, began: datetime) -> None:
-        """Raise when work under way must stop."""
+    def _check_work(self, run: _Run, step: Step, began: datetime, until: float) -> None:
+        """Raise when work under way since *began* must stop, at *until* (``_ticks``) at the latest."""
         self._pause_here(run)
         snapshot = self.newest()
-        if snapshot and min(seen.at for seen in snapshot) < began:
+        if snapshot and min(seen.at for seen in snapshot) < began <= self._clock():
             snapshot = None  # It may show how things were before the step that brought about what this work needs.
         reasons = run.unmet(step.before, snapshot) if snapshot else []
         for_now = run.unmet(step.put_off_unless, snapshot) if snapshot else []
@@ -524,7 +561,7 @@ class Performer:
             run.doubted_at = snapshot.taken_at  # One lost poll is no reason: the next look decides.
             return
         run.doubted_at = None
-        if not reasons and (self._clock() - began).total_seconds() > step.deadline:
+        if not reasons and _ticks() > until:
             reasons = [f"it takes longer than {step.deadline:.0f} s"]
         if reasons:
             raise _GivenUp(f"«{step.title}» was stopped: {'; '.join(reasons)}")
@@ -562,29 +599,26 @@ class Performer:
         except KeaError as error:
             raise _GivenUp(str(error)) from error
 
-    async def _await_after(
-        self, run: _Run, step: Step, reply: str | KeawatchError | None, began: datetime
-    ) -> StepReport:
+    async def _await_after(self, run: _Run, step: Step, reply: str | KeawatchError | None, began: float) -> StepReport:
         """Look until what must hold holds, or the deadline has passed; a refusal ends it at once."""
-        replied = self._clock()
+        replied = _ticks()
         leases = run.leases.as_json() if step.work and run.leases else None
         order = str(step.order or step.work) if step.order or step.work else None
         text = str(reply) if reply is not None else None
         # What work leaves behind is there when it ends.
-        until = replied + timedelta(seconds=_AFTER_WORK if step.work else step.deadline)
+        until = replied + (_AFTER_WORK if step.work else step.deadline)
         final = self._is_final(step, reply)
         while True:
             reasons = [] if final else run.unmet(step.after, await self._look(run, _servers_of(step)))
-            seconds = round((self._clock() - began).total_seconds(), 3)
-            late = bool(reasons) and self._clock() > until
+            seconds = round(_ticks() - began, 3)
+            late = bool(reasons) and _ticks() > until
             if final or late or not reasons:
                 result: Literal["refused", "unmet", "done"] = "refused" if final else "unmet" if late else "done"
                 seen = "; ".join(reasons) or None
                 return StepReport(step.key, step.title, order, result, text, seconds, seen, leases)
             if step.order is None:
                 self._pause_here(run)
-            waited = (self._clock() - replied).total_seconds()
-            await asyncio.sleep(_CLOSE_LOOK if step.closely else min(0.5, 0.01 + waited / 10))
+            await asyncio.sleep(_CLOSE_LOOK if step.closely else min(0.5, 0.01 + (_ticks() - replied) / 10))
 
     @staticmethod
     def _is_final(step: Step, reply: str | KeawatchError | None) -> bool:
@@ -613,12 +647,19 @@ class Performer:
         if order is None or order.command is not Command.CONFIG_SET or report.result not in {"done", "unmet"}:
             return
         if order.config is ConfigVariant.REJOIN:
-            kept = self._vault.recall(run.plan.id, order.server) or {}
-            if kept and rejoining(kept, order.server) != recorded(kept):
-                self._set_apart({"server": order.server, "plan": run.plan.id, "since": self._clock()})
+            self._note_rejoined(run, order.server)
         elif order.config is ConfigVariant.RECORDED and order.kept_by:
             # Without it this is what ran before this very plan, which may have been apart already.
             self.forget_config(order.kept_by)
+
+    def _note_rejoined(self, run: _Run, server: str, running: Mapping[str, Any] | None = None) -> None:
+        """Keep in mind that *server* has rejoined without Kea's own sync; *running* is what it runs, where that is not certain."""
+        kept = self._vault.recall(run.plan.id, server)
+        if kept is None:
+            return
+        given = rejoining(kept, server)
+        if given != recorded(kept) and (running is None or running == given):
+            self._set_apart({"server": server, "plan": run.plan.id, "since": self._clock()})
 
     def forget_config(self, plan_id: str) -> None:
         """Forget a configuration that was kept: its server has read its own from disk again."""
@@ -663,8 +704,8 @@ class Performer:
             snapshot = await self._look(run, _servers_of(step))
             if step.order and not run.unmet(step.only_if, snapshot):
                 await self._undo(run, step.order)
-        until = self._clock() + timedelta(seconds=self.patience)
-        while any(each.may_pass for each in left) and self._clock() < until:
+        until = _ticks() + self.patience
+        while any(each.may_pass for each in left) and _ticks() < until:
             if self.stopping.is_set():
                 raise _Interrupted
             self.progress(run.plan, Step("put-back", f"wait, to put back: {'; '.join(map(str, left))}"), None)
@@ -718,9 +759,9 @@ class Performer:
     async def _order_back(self, run: _Run, order: Order, arguments: Mapping[str, Any] | None) -> _Left | None:
         with suppress(JournalError):  # What was changed must be put back, written down or not.
             self._journal.write(self.pair, "undone", {"order": str(order)}, plan=run.plan.id)
-        began = self._clock()
+        began = _ticks()
         answer = await self._order(order, arguments)
-        seconds = (self._clock() - began).total_seconds()
+        seconds = _ticks() - began
         refused = isinstance(answer, KeaError)
         step = Step(key="put-back", title=f"put back: {order}", order=order)
         report = StepReport(step.key, step.title, str(order), "refused" if refused else "done", str(answer), seconds)
@@ -752,6 +793,10 @@ def _left_over(done: Reconciled, step: Step, plan: Plan) -> KeawatchError | None
 
 class PlanRefusedError(KeaError):
     """A plan could not even begin."""
+
+
+def _steps_aside(plan: Plan, server: str) -> bool:
+    return any(o.server == server and o.command is Command.CONFIG_SET and o.config in _ASIDE for o in plan.orders)
 
 
 def _servers_of(step: Step) -> frozenset[str]:

@@ -7,6 +7,7 @@ gone as soon as the plan has ended well. It never enters the journal, a log or a
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ class Vault:
         return kept
 
     def forget(self, plan_id: str) -> None:
-        """Remove what was kept for a plan."""
-        for path in self._folder.glob(f"{plan_id}--*.json"):
-            path.unlink(missing_ok=True)
+        """Remove what was kept for a plan; where the disk does not let it, that stays, readable to its owner only."""
+        with suppress(OSError):
+            for path in self._folder.glob(f"{plan_id}--*.json"):
+                path.unlink(missing_ok=True)
 
     def _path(self, plan_id: str, server: str) -> Path:
         return self._folder / f"{plan_id}--{_safe(server)}.json"
