@@ -45,7 +45,8 @@ def side_by_side(todo: list[Case], at_once: int) -> list[Healed | str]:
     done: list[Healed | str] = []
     for first in range(0, len(todo), at_once):
         some = todo[first : first + at_once]
-        with ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
+        # The laboratories close before the threads are waited for: at Ctrl-C what is played in them fails at once.
+        with ThreadPoolExecutor(at_once) as pool, ExitStack() as stack:
             labs = [stack.enter_context(Lab()) for _ in some]
             jobs = [pool.submit(heal, lab, case) for lab, case in zip(labs, some, strict=True)]
             for job, case in zip(jobs, some, strict=True):

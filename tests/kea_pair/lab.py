@@ -15,16 +15,17 @@ import atexit
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Self, TypeVar
 
 from tests.kea_pair import roots
 from tests.kea_pair.clients import Clients, Exchanges
@@ -59,14 +60,15 @@ class Lab:
         self.folder = Path(tempfile.gettempdir()) / self.name
         self._processes: list[subprocess.Popen[str]] = []
         self._homes: list[Path] = []
-        self._old_sigterm: Any = None
+        self._closed = False
 
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
             raise LabError("a laboratory needs root")
+        self.still_open()
         sweep()
         atexit.register(self.close)
-        self._catch_sigterm()
+        take_sigterm()
         try:
             self.network.remove()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -84,26 +86,31 @@ class Lab:
 
     def close(self) -> None:
         """
-        End all processes and remove everything; a second call does nothing.
+        End all processes and remove everything; nothing more is begun in it, whichever thread asks.
         """
+        self._closed = True
         atexit.unregister(self.close)
-        with _undisturbed():
+        with undisturbed():
             for process in self._processes:
                 end(process, patience=0)
             self._processes.clear()
             self.network.remove()
-            for home in self._homes:
-                shutil.rmtree(home, ignore_errors=True)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for folder in (*self._homes, self.folder):
+                remove_tree(folder)
             _remove_shared_memory()
-        if self._old_sigterm is not None:
-            signal.signal(signal.SIGTERM, self._old_sigterm)
-            self._old_sigterm = None
+
+    def still_open(self) -> None:
+        """
+        Raise an error once it is closed, so that a thread that plays in it soon ends.
+        """
+        if self._closed:
+            raise LabError("the laboratory is closed")
 
     def pair(self, spec: PairSpec) -> Pair:
         """
         Make a pair, its servers not yet started.
         """
+        self.still_open()
         if spec.backup:
             self.network.build_too("d")
         nodes = [self._node(name, spec) for name in spec.roles]
@@ -115,6 +122,7 @@ class Lab:
         """
         Start a process on a host ("a", "b", "c" clients, "w" watcher); it ends with the laboratory.
         """
+        self.still_open()
         errors = subprocess.STDOUT if output is not None else None
         # A Ctrl-C in the terminal is the laboratory's to handle; its processes are ended in order afterwards.
         process = subprocess.Popen(
@@ -155,12 +163,6 @@ class Lab:
         place.home.symlink_to(home)
         return Node(name, spec, place)
 
-    def _catch_sigterm(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._old_sigterm = signal.signal(signal.SIGTERM, _interrupt)
-
 
 def side_by_side(
     scenario: Callable[[Lab, Case], Result], cases: Sequence[Case], at_once: int = 2
@@ -171,7 +173,8 @@ def side_by_side(
     done: dict[Case, Result] = {}
     for first in range(0, len(cases), at_once):
         some = cases[first : first + at_once]
-        with contextlib.ExitStack() as stack, ThreadPoolExecutor(at_once) as pool:
+        # The laboratories close before the threads are waited for: at Ctrl-C what is played in them fails at once.
+        with ThreadPoolExecutor(at_once) as pool, contextlib.ExitStack() as stack:
             labs = [stack.enter_context(Lab()) for _ in some]
             jobs = [pool.submit(scenario, lab, case) for lab, case in zip(labs, some, strict=True)]
             errors = [(case, lab, job.exception()) for case, lab, job in zip(some, labs, jobs, strict=True)]
@@ -205,7 +208,7 @@ def sweep() -> list[str]:
     folders = [Path(tempfile.gettempdir()), *roots.cache_folder().glob("*/kw")]
     leftovers = [entry for folder in folders for entry in folder.glob("kw*x*") if _is_dead(entry.name)]
     for entry in leftovers:
-        shutil.rmtree(entry, ignore_errors=True)
+        remove_tree(entry)
     _remove_shared_memory()
     return sorted({name.rpartition("-")[0] for name in dead} | {entry.name for entry in leftovers})
 
@@ -225,14 +228,68 @@ def make_certificates(folder: Path, homes: dict[str, Path]) -> None:
         shutil.copy(folder / "ca.pem", home)
 
 
+def take_sigterm() -> None:
+    """
+    Have SIGTERM end this process in order, as Ctrl-C does, unless somebody else takes it; only the main thread can.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    # A second Ctrl-C in the middle of cleaning up would leave namespaces behind.
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+def undisturbed() -> Iterator[None]:
+    """
+    Put off SIGINT and SIGTERM: a second Ctrl-C in the middle of cleaning up would leave namespaces behind.
+    """
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    # Also from what is run here, which a terminal's Ctrl-C reaches as well.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        with _handlers_put_off(numbers):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _handlers_put_off(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    # The kernel gives a signal to any thread that takes it, and Python then runs the handler in the main thread all the same.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    old = {number: signal.signal(number, lambda came, _: heard.append(came)) for number in numbers}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        for came in heard[:1]:
+            # Blocked in this thread, it comes as soon as the caller takes it again.
+            signal.raise_signal(came)
+
+
+def remove_tree(folder: Path) -> None:
+    """
+    Remove a folder and, before, what a killed run has left mounted below it.
+    """
+    for place in reversed(mounts_below(folder)):
+        with contextlib.suppress(LabError):
+            run("umount", "-l", place)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """
+    List where something is mounted below a folder, in the order in which it was.
+    """
+    inside = f"{folder.resolve()}/"
+    fields = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    # Blanks and the like are written as octal numbers there (proc_pid_mounts(5)).
+    places = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field) for field in fields]
+    return [place for place in places if place.startswith(inside)]
 
 
 def _remove_shared_memory() -> None:
@@ -268,6 +325,9 @@ __all__ = [
     "Subnet",
     "busy_storm",
     "busy_until_terminated",
+    "mounts_below",
     "side_by_side",
     "sweep",
+    "take_sigterm",
+    "undisturbed",
 ]

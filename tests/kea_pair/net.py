@@ -50,6 +50,11 @@ class Launcher(Protocol):
         Return the laboratory's network.
         """
 
+    def still_open(self) -> None:
+        """
+        Raise an error once the laboratory is closed.
+        """
+
     def popen(self, host: str, command: Sequence[str], output: IO[str] | int | None = None) -> subprocess.Popen[str]:
         """
         Start a process on a host.

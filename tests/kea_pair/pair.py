@@ -241,6 +241,8 @@ class Node:
         """
         Send a command over the UNIX control socket and return the answer, waiting at most so many seconds.
         """
+        # A server that is gone for good is no silent one: who waits for its answer would wait out the time.
+        self.place.lab.still_open()
         request = {"command": name} | ({"arguments": arguments} if arguments is not None else {})
         raw = b""
         until = time.monotonic() + timeout

@@ -7,15 +7,27 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kea_pair.conftest import PairFactory
-from tests.kea_pair.lab import BUSY_SPEC, NARROW4, Lab, Pair, PairSpec, busy_until_terminated, sweep
+from tests.kea_pair.lab import (
+    BUSY_SPEC,
+    NARROW4,
+    Lab,
+    Pair,
+    PairSpec,
+    busy_until_terminated,
+    sweep,
+    take_sigterm,
+    undisturbed,
+)
 from tests.kea_pair.net import alive, namespaces
 from tests.kea_pair.roots import SUITES
 from tests.kea_pair.whole import WHOLE
@@ -139,21 +151,45 @@ def test_the_watcher_reaches_the_ha_listener(lab: Lab, version: str) -> None:
     assert ask_from_watcher(lab, pair.standby.ha_url)[0]["arguments"]["state"] == "waiting"
 
 
-class TestNothingIsLeftBehind:
-    SCRIPT = """
-import signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
-from tests.kea_pair.lab import Lab, PairSpec
-with Lab() as lab:
-    pair = lab.pair(PairSpec(faketime=frozenset("b")))
-    pair.start()
-    print(lab.name, pair.primary.pid, pair.standby.pid, flush=True)
-    time.sleep(60)
-"""
+def test_no_signal_disturbs_cleaning_up_though_another_thread_would_take_it() -> None:
+    steps, ended = [], threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    take_sigterm()
 
-    @pytest.fixture
-    def victim(self, lab: Lab) -> Iterator[subprocess.Popen[str]]:
-        command = [sys.executable, "-c", self.SCRIPT]
+    def clean_up() -> None:
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.wait(0.2)
+            steps.append("cleaned up")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            clean_up()
+    finally:
+        ended.set()
+        other.join()
+    assert steps == ["cleaned up"]
+
+
+class TestNothingIsLeftBehind:
+    PLAY = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
+from tests.chaos.obstacles import small_leases
+from tests.kea_pair.lab import Lab, PairSpec, side_by_side
+def play(lab, case=""):
+    pair = lab.pair(PairSpec(faketime=frozenset("b")))
+    with small_leases("a")(lab, pair):
+        pair.start()
+        print(lab.name, pair.primary.pid, pair.standby.pid, flush=True)
+        pair.wait_states("terminated", "terminated", 60)
+"""
+    SCRIPTS = ("with Lab() as lab: play(lab)", "side_by_side(play, ('in a thread',))")
+
+    @pytest.fixture(params=SCRIPTS, ids=["alone", "in a thread"])
+    def victim(self, lab: Lab, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "-c", self.PLAY + request.param]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             yield process
@@ -170,3 +206,4 @@ with Lab() as lab:
             assert name in sweep()
         assert not [namespace for namespace in namespaces() if namespace.startswith(f"{name}-")]
         assert not [pid for pid in pids if alive(int(pid))]
+        assert name not in Path("/proc/self/mounts").read_text()
