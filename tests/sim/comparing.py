@@ -39,12 +39,12 @@ class Case:
     def __str__(self) -> str:
         return f"{self.version} {self.script.name}{' v6' if self.family == 6 else ''}"
 
-    def on_real(self) -> Played:
+    def on_real(self, lab: Lab) -> Played:
         """
-        Play it to a real pair in a laboratory of its own.
+        Play it to a real pair in a laboratory of its own, which is opened for it.
         """
         filled = {action.server for action in self.script.steps if isinstance(action, story.FillDisk)}
-        with Lab() as lab, ExitStack() as stack:
+        with lab, ExitStack() as stack:
             pair = lab.pair(lab_spec(self.script, self.version, self.family))
             for name in filled:
                 stack.enter_context(small_leases(name)(lab, pair))
