@@ -97,7 +97,7 @@ def _run(*command: str) -> str:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, env=environment, timeout=BUILD_SECONDS
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise RootsUnavailableError(str(error)) from error
     if done.returncode:
         raise RootsUnavailableError(f"{' '.join(command)}: {(done.stderr or done.stdout)[-2000:]}")
@@ -137,11 +137,14 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """
-    Build all roots and print the version that each one really holds.
+    Build all roots and print the version that each one really holds; or say why they can't be had here, and end with 1.
     """
-    ensure(list(SUITES))
-    for version in SUITES:
-        print(f"Kea {version}: {kea_version(root(version))} in {root(version)}")
+    try:
+        ensure(list(SUITES))
+        for version in SUITES:
+            print(f"Kea {version}: {kea_version(root(version))} in {root(version)}")
+    except (RootsUnavailableError, OSError) as error:
+        sys.exit(f"Real Kea can't be had here: {error}")
 
 
 if __name__ == "__main__":
