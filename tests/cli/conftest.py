@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = folder / "config.toml"
+        self.listen = f"127.0.0.1:{free_port()}"
         self._begun = threading.Event()
         self._ended = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -59,13 +61,13 @@ class Stage:
             threading.Event().wait(0.05)
         raise AssertionError(self.do(lambda pair: pair.states))
 
-    def configure(self, autonomy: str = "auto", listen: str = "127.0.0.1:9747") -> None:
+    def configure(self, autonomy: str = "auto") -> None:
         assert self.net
         servers = "".join(
             f'[[pair.server]]\nname = "{one.name}"\nsocket = "{one.socket}"\n' for one in self.net.servers
         )
         self.config.write_text(
-            f'[watch]\ninterval = 0.5\nstate_dir = "{self.folder}/state"\n[http]\nlisten = "{listen}"\n'
+            f'[watch]\ninterval = 0.5\nstate_dir = "{self.folder}/state"\n[http]\nlisten = "{self.listen}"\n'
             f'[[pair]]\nname = "lan"\nservice = "dhcp4"\nautonomy = "{autonomy}"\nconfirm_for = 1.0\ngrace = 0.5\n{servers}'
         )
 
@@ -101,6 +103,13 @@ class Told:
         return json.loads(self.out)
 
 
+def free_port() -> int:
+    """Return a port that nobody has, so that no other run on this machine is asked in the place of this one."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
 def keawatch(*words: str) -> Told:
     """Run the program with these words."""
     done = subprocess.run(
@@ -113,6 +122,8 @@ def keawatch(*words: str) -> Told:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     made = Stage(tmp_path)
     made.begin()
-    made.wait("hot-standby", "hot-standby")
-    yield made
-    made.end()
+    try:
+        made.wait("hot-standby", "hot-standby")
+        yield made
+    finally:
+        made.end()

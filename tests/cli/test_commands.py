@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,19 @@ class TestHeal:
         assert stage.run("heal", "--yes").status == 4
 
 
+def wait_until(is_so: Callable[[], bool], else_says: str) -> None:
+    """Wait until something is so, at most as long as a busy machine takes."""
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until, else_says
+        time.sleep(0.1)
+
+
+def guards(stage: Stage) -> set[str]:
+    """Return what holds keawatch back."""
+    return {held["guard"] for held in stage.run("status", "--json").data["pairs"][0]["withheld"]}
+
+
 class TestTheDaemon:
     @pytest.fixture
     def daemon(self, stage: Stage) -> Iterator[subprocess.Popen[str]]:
@@ -114,9 +127,7 @@ class TestTheDaemon:
     ) -> None:
         assert stage.run("pause", "--for", "1h", "--reason", "a test").status == 0
         stage.terminate()
-        time.sleep(2.5)
-        pair = stage.run("status", "--json").data["pairs"][0]
-        assert [held["guard"] for held in pair["withheld"] if held["guard"] == "paused"] == ["paused"]
+        wait_until(lambda: "paused" in guards(stage), "it is not held back by the pause")
         assert "a test" in stage.run("plan").out
         assert stage.run("resume").status == 0
         stage.wait("hot-standby", "hot-standby")
@@ -140,15 +151,15 @@ class TestTheDaemon:
         self, stage: Stage, daemon: subprocess.Popen[str]
     ) -> None:
         good = stage.config.read_text()
+        log = stage.folder / "log"
         stage.config.write_text("[watch]\nintervall = 2\n")
         daemon.send_signal(signal.SIGHUP)
-        time.sleep(1.5)
+        wait_until(lambda: "old one stays" in log.read_text(), "it says nothing of the wrong configuration")
         assert daemon.poll() is None
-        assert "old one stays" in (stage.folder / "log").read_text()
         stage.config.write_text(good)
         daemon.send_signal(signal.SIGHUP)
-        time.sleep(1.5)
-        assert stage.run("status").status == 0
+        wait_until(lambda: "configuration read again" in log.read_text(), "it does not read the good one")
+        wait_until(lambda: stage.run("status").status == 0, "it does not go on")
 
 
 class TestAWrongConfiguration:

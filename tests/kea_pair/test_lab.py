@@ -108,12 +108,21 @@ def test_a_cut_between_the_servers_makes_both_serve(lab: Lab) -> None:
     pair.wait_normal(10)
 
 
+CIRCLES = """
+import os, sys, time
+parent, until = int(sys.argv[1]), time.monotonic() + 120
+while os.getppid() == parent and time.monotonic() < until: pass
+"""
+"""Ends by itself where a killed run can't end it."""
+
+
 @pytest.fixture
 def busy_machine() -> Iterator[None]:
     """
     Give nobody a core of his own: more processes count in circles than there are cores.
     """
-    circles = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    command = [sys.executable, "-c", CIRCLES, str(os.getpid())]
+    circles = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 1))]
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -231,10 +232,16 @@ def tried(node: Node, config: Json | str, option: str) -> tuple[int, str]:
         text=True,
         errors="replace",
     )
+    late = threading.Timer(SECONDS, process.kill)
+    late.start()
+    begun = time.monotonic()
     try:
         said = "".join(_lines(process))
+        if time.monotonic() - begun >= SECONDS:
+            raise LabError(f"Kea neither started nor ended within {SECONDS} s: {said[-1500:]}")
         return process.wait(SECONDS), said
     finally:
+        late.cancel()
         process.kill()
         process.wait()
         assert process.stdout
