@@ -22,6 +22,13 @@ def test_all_that_was_not_as_it_should_be_is_explained_and_nothing_else() -> Non
     assert set(EXPLAINED) == {row["number"] for row in KNOWN["faults"] if soak_telling.is_bad(row)}
 
 
+def test_a_plan_that_was_put_off_is_told_apart_from_one_that_failed() -> None:
+    row = {**KNOWN["faults"][0], "plans": [{"result": result} for result in ("ok", "failed", "interrupted", "ok")]}
+    page = soak_telling.document(KNOWN["about"], [row])
+    assert "| Plans, of these failed / put off |" in page
+    assert "| 4, 1 / 1 |" in page
+
+
 FLAPPING = {
     "strategy": "reconcile",
     "code": "LEASES_DIVERGED",
