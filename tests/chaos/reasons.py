@@ -88,7 +88,7 @@ SAYS = {
     ),
     "terminated-long": (
         "From Kea 2.6 on a reset bounces when the partner has been seen terminated for ten minutes. keawatch, which was stopped "
-        "all that time, makes both forget first. (Kea alone was played on 2026-11-27, keawatch on 2026-11-24.)"
+        "all that time, makes both forget first."
     ),
     "subnets": (
         "keawatch names the subnets that differ and holds back, since each update would be rejected again; once they are "
@@ -142,9 +142,9 @@ SAYS = {
     ),
     "standby-disk-full": (
         "The standby can't store what it is told, so the primary's updates fail and clients wait. Kea 2.6 goes on, and when there is room "
-        "again keawatch writes the standby what it lacks; it says meanwhile that heartbeats get through and updates do not (since "
-        "561f563; it spoke of the link in the play shown). Kea 3.0 ends at the first lease that it can't store; nobody started it "
-        "again here, and keawatch says PARTNER_DOWN."
+        "again keawatch writes the standby what it lacks; it says meanwhile that the primary does not hear the standby and acknowledges "
+        "nobody (PEER_LINK_BROKEN, NO_ACKS), and, where heartbeats get through, that the standby refuses the updates. Kea 3.0 ends at the "
+        "first lease that it can't store; nobody started it again here, and keawatch says PARTNER_DOWN."
     ),
     "primary-disk-full": (
         "Kea 2.6 refuses every client whose lease it can't store, and its HA state stays hot-standby, so the standby never takes over. "
