@@ -1,7 +1,6 @@
 """What Kea's own files tell becomes a configuration that can be used at once, and what they don't tell is said."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,13 +301,9 @@ class TestKeasJson:
         ],
         ids=["comments", "quotes", "escapes", "commas before a comment", "commas"],
     )
-    def test_is_read_to_its_end_however_broken_and_takes_no_longer_than_its_length_asks_for(
-        self, text: Callable[[int], str], read: Callable[[int], str]
-    ) -> None:
-        few, many = 5_000, 50_000
-        assert plain_json(text(many)) == read(many)
-        # Ten times as much takes about ten times as long; looking on from every place to the end would take a hundred times.
-        assert _seconds(text(many)) < 50 * _seconds(text(few))
+    def test_is_read_to_its_end_however_broken(self, text: Callable[[int], str], read: Callable[[int], str]) -> None:
+        # Looking on from every place to the end would not come back here for minutes.
+        assert plain_json(text(300_000)) == read(300_000)
 
     def test_may_be_spread_over_files(self, write: Write, used: Used) -> None:
         hooks = kea(relationship())["Dhcp4"]["hooks-libraries"]
@@ -332,16 +327,6 @@ class TestKeasJson:
         found = discover(write('{"Dhcp4": <?include "/etc/kea/gone.json"?>}'))
 
         assert "/etc/kea/kea-dhcp4.conf can't be read (No such file or directory)" in found.problems[0]
-
-
-def _seconds(text: str) -> float:
-    """Return what reading takes this thread of a processor, whatever else the machine does."""
-    taken = []
-    for _ in range(5):
-        begun = time.thread_time()
-        plain_json(text)
-        taken.append(time.thread_time() - begun)
-    return min(taken)
 
 
 def test_a_firewall_is_told_who_may_open_the_socket(write: Write) -> None:

@@ -102,7 +102,7 @@ def killed(possible: None, request: pytest.FixtureRequest) -> dict[tuple[str, st
     done: dict[tuple[str, str, str], Killed | str] = {}
     for first in range(0, len(todo), AT_ONCE):
         some = todo[first : first + AT_ONCE]
-        with ExitStack() as stack, ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool, ExitStack() as stack:
             labs = [stack.enter_context(Lab()) for _ in some]
             jobs = [pool.submit(kill_and_start_again, lab, *what) for lab, what in zip(labs, some, strict=True)]
             for job, lab, what in zip(jobs, labs, some, strict=True):
