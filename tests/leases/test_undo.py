@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from keawatch.core.comparison import Kind
 from keawatch.errors import JournalError, KeaTimeoutError
+from keawatch.kea.places import is_reading
 from keawatch.leases.backup import Change
 from keawatch.leases.undo import CHUNK, folded
 from tests.leases.kea_store import B_ALONE, ENDLESS, Json, address, declined, lease, lease6, prefix, two
@@ -161,6 +163,34 @@ class TestTraffic:
         assert undone.restored == 0
         assert undone.left == ["10.0.0.1 on b"]
 
+    @pytest.mark.parametrize("family", [4, 6])
+    @pytest.mark.parametrize("restricted", [False, True])
+    @pytest.mark.parametrize("did", ["added", "changed", "deleted"])
+    async def test_that_comes_while_others_are_put_back_is_not_overwritten(
+        self, tmp_path: Path, family: int, restricted: bool, did: str
+    ) -> None:
+        make = lease if family == 4 else lease6
+        old, new = [make(n, ago=3000) for n in range(30)], [make(n, ago=500) for n in range(30)]
+        pair = Mending(*two([], [] if did == "deleted" else new, family=family, restricted=restricted), tmp_path)
+        changes = [
+            change(None if did == "added" else before, None if did == "deleted" else after)
+            for before, after in zip(old, new, strict=True)
+        ]
+        renewed = make(25, ago=-5)
+        happened: list[str] = []
+
+        def renews(command: str, _: Mapping[str, Any]) -> None:
+            if not is_reading(command) and not happened:
+                happened.append(command)
+                pair.b.put(renewed)
+
+        pair.b.before = renews
+        undone = await pair.undo(changes)
+        assert happened
+        assert pair.b.held[renewed["ip-address"]] == renewed
+        assert (undone.restored, undone.refused) == (29, [])
+        assert undone.left == [f"{renewed['ip-address']} on b"]
+
 
 class TestTrouble:
     async def test_that_is_refused_for_good_is_told_and_keeps_no_other_back(self, tmp_path: Path) -> None:
@@ -188,7 +218,7 @@ class TestTrouble:
         make = lease if family == 4 else lease6
         pair = pair_of(tmp_path, [make(1)], [make(1, 9)], family)
         await pair.reconcile()
-        pair.b.mutes["lease4-update"] = pair.b.mutes["lease6-bulk-apply"] = 1
+        pair.b.mutes[f"lease{family}-update"] = 1
         undone = await pair.undo()
         assert (undone.restored, undone.left) == (1, [])
 

@@ -170,7 +170,7 @@ class Reconciling:
             fill = [c for v, c in changes if c.server == target.name and v.authority is target]
             edit = [c for v, c in changes if c.server == target.name and v.authority is not target]
             for some, fill_only in ((fill, True), (edit, False)):
-                refused = await apply(_target(target), self._judge.sides.family, some, fill_only=fill_only)
+                refused = await apply(_target(target), self._judge.sides.family, some, if_still=fill_only)
                 self._count(some, refused, copied=fill_only)
 
     def _count(self, changes: list[Change], refused: list[Refusal], *, copied: bool) -> None:

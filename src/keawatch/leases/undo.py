@@ -75,7 +75,8 @@ async def _put_back(changes: list[Change], target: Target, family: int, run: Run
     if not back:
         return
     run.append(back)
-    refused = [r for r in await apply(target, family, back, fill_only=False) if not r.passing]
+    # A client may renew since the reading above, and what is not in *run* must not be overwritten.
+    refused = [r for r in await apply(target, family, back, if_still=True) if not r.passing]
     undone.refused += refused
     seen = await records_at(target, family, places)
     restored = [change for change in back if _alike(seen.get(_key(change, family)), change.after)]

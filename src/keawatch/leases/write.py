@@ -46,26 +46,27 @@ class Refusal:
     """Whether it may pass the next time: the lease is busy, or is there already, or the answer was lost."""
 
 
-async def apply(target: Target, family: int, changes: Sequence[Change], *, fill_only: bool) -> list[Refusal]:
+async def apply(target: Target, family: int, changes: Sequence[Change], *, if_still: bool) -> list[Refusal]:
     """
     Make *changes* on *target*, and return what was not made; raises KeaError when the server is lost.
 
-    With *fill_only* a lease is only added where there is none (``lease4-add``): an address that was given out meanwhile
-    stays with whom it was given to. Where nothing can be added it is read once more instead, as late as can be.
+    With *if_still* each is made only where the record still is what it is to replace, so that an address that was given out
+    or renewed meanwhile stays as it is. Where there is none Kea sees to that (``lease4-add``); else it is read once more, as
+    late as can be.
     """
     if not changes:
         return []
-    if family == 6 and not fill_only and target.takes("lease6-bulk-apply"):
+    if family == 6 and not if_still and target.takes("lease6-bulk-apply"):
         return await _in_bulk(target, changes)
-    return await _singly(target, family, changes, fill_only=fill_only)
+    return await _singly(target, family, changes, if_still=if_still)
 
 
-async def _singly(target: Target, family: int, changes: Sequence[Change], *, fill_only: bool) -> list[Refusal]:
+async def _singly(target: Target, family: int, changes: Sequence[Change], *, if_still: bool) -> list[Refusal]:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(change: Change) -> Refusal | None:
         async with gate:
-            return await _one(target, family, change, fill_only=fill_only)
+            return await _one(target, family, change, if_still=if_still)
 
     done = await asyncio.gather(*(one(change) for change in changes), return_exceptions=True)
     for result in done:
@@ -74,10 +75,10 @@ async def _singly(target: Target, family: int, changes: Sequence[Change], *, fil
     return [result for result in done if isinstance(result, Refusal)]
 
 
-async def _one(target: Target, family: int, change: Change, *, fill_only: bool) -> Refusal | None:
-    command, arguments = _command(target, family, change, fill_only=fill_only)
-    if fill_only and not command.endswith("-add") and not await _still(target, family, change):
-        return Refusal(change, "it was given out meanwhile", passing=True)
+async def _one(target: Target, family: int, change: Change, *, if_still: bool) -> Refusal | None:
+    command, arguments = _command(target, family, change, if_still=if_still)
+    if if_still and not command.endswith("-add") and not await _still(target, family, change):
+        return Refusal(change, "it was given out or changed meanwhile", passing=True)
     try:
         await target.send(command, arguments, deadline=DEADLINE)
     except KeaTimeoutError as error:
@@ -104,10 +105,10 @@ def _passes(result: object, words: str) -> bool:
     return (result == _BUSY and "subnet" not in words) or any(passing in words for passing in _PASSING)
 
 
-def _command(target: Target, family: int, change: Change, *, fill_only: bool) -> tuple[str, dict[str, Any]]:
+def _command(target: Target, family: int, change: Change, *, if_still: bool) -> tuple[str, dict[str, Any]]:
     if change.after is None:
         return f"lease{family}-del", _name(change.before or {}, change.address)
-    if fill_only and change.before is None and target.takes(f"lease{family}-add"):
+    if if_still and change.before is None and target.takes(f"lease{family}-add"):
         return f"lease{family}-add", arguments_of(change.after, force=False)
     # Where a lease that is over is still on record nothing can be added, and a restricted HA listener takes no lease4-add.
     return f"lease{family}-update", arguments_of(change.after, force=True)
@@ -131,7 +132,7 @@ async def _in_bulk(target: Target, changes: Sequence[Change]) -> list[Refusal]:
         return [Refusal(change, str(error), passing=True) for change in changes]
     except KeaCommandError:
         # One lease that Kea can't read refuses them all, before the first was written: so it is found out which.
-        return await _singly(target, 6, changes, fill_only=False)
+        return await _singly(target, 6, changes, if_still=False)
     return _refused(reply.arguments, changes)
 
 
