@@ -37,7 +37,7 @@ from keawatch.sim.net import SimNet, running_pair
 from keawatch.sim.pair import SimPair
 from keawatch.sim.settings import PairSpec
 from tests.builders import POLICY, at
-from tests.core.seen import HEALTHY, SHARED, look
+from tests.core.seen import HEALTHY, SHARED, Srv, config, look
 from tests.daemon.fakes import TimelessLoop
 from tests.leases.kea_store import NOW, Json, KeaStore, lease, lease6, prefix, two, wall
 from tests.leases.mending import at_command, cancel, watched
@@ -107,6 +107,23 @@ class TestComparing:
         secondary_s = sum(map(is_secondarys, mine))
         assert comparison.authority is None
         assert comparison.counts == {Kind.MISSING: 20 - secondary_s, Kind.EXTRA: secondary_s}
+
+    @pytest.mark.parametrize("of", ["a", "b", None])
+    async def test_of_a_pair_in_load_balancing_asks_whether_leases_tell_whose_they_are(
+        self, tmp_path: Path, of: str | None
+    ) -> None:
+        def configured(server: Srv) -> Srv:
+            ha = replace(config(server.name, server.mode), ignores_client_ids=server.name == of)
+            return replace(server, ha=ha, no_ha_config=of is None)
+
+        ones = [lease(n, ago=300) for n in range(20)]
+        secondary_s = sum(map(is_secondarys, ones))
+        kept = watched(SHARED)
+        known = replace(SHARED, a=configured(SHARED.a), b=configured(SHARED.b))
+        servers = two([], ones)
+        assert (await work_of(servers, tmp_path, kept).compare("")).fates == {Fate.DELETE: 20 - secondary_s}
+        fates = (await work_of(servers, tmp_path, watched(known)).compare("")).fates
+        assert fates == {Fate.COPY_UNSEEN: 20 - secondary_s}
 
     async def test_goes_by_what_was_seen(self, tmp_path: Path) -> None:
         servers = two([], [lease(1, ago=300)])

@@ -1,6 +1,6 @@
 """What keawatch wants to know of a configuration is read, with the defaults of its version."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -93,6 +93,45 @@ class TestDefaults:
     def test_pauses(self) -> None:
         states = [{"state": "ready", "pause": "always"}, {"state": "waiting", "pause": "never"}, {"state": "syncing"}]
         assert read(with_ha(MINIMAL | {"state-machine": {"states": states}}), "3.0.4").pauses == {"ready": "always"}
+
+
+class TestClientIds:
+    SUBNET: ClassVar[dict[str, Any]] = {"id": 1, "subnet": "10.77.0.0/16"}
+
+    @pytest.mark.parametrize(
+        ("part", "ignored"),
+        [
+            ({}, False),
+            ({"match-client-id": True}, False),
+            ({"match-client-id": False}, True),
+            ({"subnet4": [SUBNET, {"match-client-id": False} | SUBNET]}, True),
+            ({"shared-networks": [{"name": "x", "match-client-id": False}]}, True),
+            ({"shared-networks": [{"name": "x", "subnet4": [{"match-client-id": False} | SUBNET]}]}, True),
+            ({"shared-networks": [{"name": "x", "subnet4": [{"match-client-id": True} | SUBNET]}]}, False),
+        ],
+    )
+    def test_are_ignored_where_one_part_says_so(self, part: dict[str, Any], ignored: bool) -> None:
+        assert read(with_ha(MINIMAL, **part), "3.0.4").ignores_client_ids is ignored
+
+    @pytest.mark.parametrize(
+        ("library", "parameters", "replaced"),
+        [
+            ("/usr/lib/kea/hooks/libdhcp_flex_id.so", {"replace-client-id": True}, True),
+            ("libdhcp_flex_id.so", {"replace-client-id": False}, False),
+            ("libdhcp_flex_id.so", None, False),
+            ("/usr/lib/kea/hooks/libdhcp_flex_option.so", {"replace-client-id": True}, False),
+        ],
+    )
+    def test_are_replaced_by_a_hook_that_is_told_to(self, library: str, parameters: Any, replaced: bool) -> None:
+        arguments = with_ha(MINIMAL)
+        arguments["Dhcp4"]["hooks-libraries"].append({"library": library, "parameters": parameters})
+        assert read(arguments, "3.0.4").replaces_client_ids is replaced
+
+    @pytest.mark.parametrize("version", replies.VERSIONS)
+    def test_are_kept_by_default(self, version: str) -> None:
+        config = read(replies.arguments(f"{version}-config-get-a"), None)
+        assert not config.ignores_client_ids
+        assert not config.replaces_client_ids
 
 
 class TestRelationships:

@@ -26,6 +26,7 @@ from keawatch.kea.client import Who
 from keawatch.kea.places import LISTENER_COMMANDS, is_reading
 from keawatch.kea.protocol import Reply, checked
 from keawatch.leases.lease import bounds_of
+from keawatch.leases.scope import KEPT, ClientIds
 from keawatch.leases.verdict import Judge, Sides
 from keawatch.sim.agenda import Agenda, Clock
 from keawatch.sim.answers import RefusedError
@@ -326,10 +327,17 @@ BALANCED = Testimony(
 assert HaState.HOT_STANDBY in SERVING_STATES
 
 
-def judge(first: KeaStore, second: KeaStore, testimony: Testimony = NORMAL, *, balanced: bool = False) -> Judge:
+def judge(
+    first: KeaStore,
+    second: KeaStore,
+    testimony: Testimony = NORMAL,
+    *,
+    balanced: bool = False,
+    client_ids: ClientIds = KEPT,
+) -> Judge:
     """Return who judges two servers; the first is the primary."""
     within = bounds_of(first.facts.subnets or {})
-    return Judge(Sides(first, second, first.family, balanced=balanced), testimony, unix, within)
+    return Judge(Sides(first, second, first.family, balanced, client_ids), testimony, unix, within)
 
 
 def two(first: Iterable[Json] = (), second: Iterable[Json] = (), **more: Any) -> tuple[KeaStore, KeaStore]:

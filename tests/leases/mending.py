@@ -16,8 +16,9 @@ from keawatch.leases.backup import Backup, Change, Run
 from keawatch.leases.compare import Comparing
 from keawatch.leases.lease import key_of
 from keawatch.leases.reconcile import Account, Hold, Limits, Reconciling
-from keawatch.leases.scope import is_secondarys
+from keawatch.leases.scope import KEPT, ClientIds, is_secondarys
 from keawatch.leases.undo import Undone, undo
+from keawatch.leases.verdict import Judge
 from tests.builders import at
 from tests.core.seen import HEALTHY, Look
 from tests.leases.kea_store import NORMAL, NOW, Json, KeaStore, judge, unix, wall
@@ -32,6 +33,7 @@ class Mending:
     folder: Path
     testimony: Testimony = NORMAL
     balanced: bool = False
+    client_ids: ClientIds = KEPT
     account: Account = field(default_factory=Account)
     """What the last reconcile did, also when it was cut off."""
     run: Run | None = None
@@ -49,12 +51,14 @@ class Mending:
         return (await self._comparing().run("a test asks")).comparison
 
     def _comparing(self) -> Comparing:
-        return Comparing(judge(self.a, self.b, self.testimony, balanced=self.balanced))
+        return Comparing(self._judge())
+
+    def _judge(self) -> Judge:
+        return judge(self.a, self.b, self.testimony, balanced=self.balanced, client_ids=self.client_ids)
 
     async def reconcile(self, limits: Limits | None = None, *, hold: Hold = lambda: None) -> Account:
         run = self.run = self.backup.begin("run", "a test", wall())
-        who = judge(self.a, self.b, self.testimony, balanced=self.balanced)
-        reconciling = Reconciling(who, run, limits or Limits(), hold=hold)
+        reconciling = Reconciling(self._judge(), run, limits or Limits(), hold=hold)
         self.account = reconciling.account
         try:
             found = await self._comparing().run("a test asks")

@@ -23,7 +23,8 @@ from keawatch.leases import compare
 from keawatch.leases.compare import LOOKS, MOST_RIVALS, MOST_STRAYS, SETTLE, Comparing, Found, Suspects
 from keawatch.leases.lease import is_stray, key_of
 from keawatch.leases.pages import Ahead
-from keawatch.leases.scope import is_secondarys
+from keawatch.leases.scope import KEPT, ClientIds, is_secondarys
+from keawatch.leases.verdict import Verdict
 from tests.leases.kea_store import (
     B_ALONE,
     BALANCED,
@@ -368,6 +369,75 @@ class TestAuthority:
         assert comparison.fates == {}
         a, b = two([lease(1, PRIMARY_S)], [lease(1, SECONDARY_S, **dead)])
         assert (await compared(a, b, BALANCED, balanced=True)).counts == {Kind.MISSING: 1}
+
+
+IGNORED, REPLACED = ClientIds(ignored=True), ClientIds(replaced=True)
+SOME_ID = "01:02:03"
+
+
+class TestClientsThatTheHashDoesNotTell:
+    """In load-balancing: their leases lack the client identifier of the packet that Kea hashed, or have another."""
+
+    @staticmethod
+    def verdict(first: Json | None, second: Json | None, client_ids: ClientIds = IGNORED, **more: Any) -> Verdict:
+        judged = judge(*two(**more), BALANCED, balanced=True, client_ids=client_ids)
+
+        async def story() -> Verdict | None:
+            return judged.verdict(1, first, second)
+
+        verdict = run(story())
+        assert verdict
+        return verdict
+
+    @pytest.mark.parametrize("client", [PRIMARY_S, SECONDARY_S])
+    def test_lose_no_lease_by_what_was_seen(self, client: int) -> None:
+        record = lease(1, client, ago=300)
+        for first, second in ((record, None), (None, record)):
+            proven, verdict = self.verdict(first, second, KEPT), self.verdict(first, second)
+            if proven.kind is Kind.EXTRA:
+                assert (proven.fate, verdict.fate) == (Fate.DELETE, Fate.COPY_UNSEEN)
+            else:
+                assert (verdict.kind, verdict.fate) == (Kind.MISSING, None)
+
+    @pytest.mark.parametrize("client", [PRIMARY_S, SECONDARY_S])
+    @pytest.mark.parametrize("rival", [False, True])
+    @pytest.mark.parametrize("valid", [4000, 700])
+    def test_have_their_later_transaction_copied(self, client: int, rival: bool, valid: int) -> None:
+        older, newer = lease(1, client + 50 * rival, ago=900, valid_lft=valid), lease(1, client, ago=100)
+        kind = Kind.OWNER if rival else Kind.OLDER
+        if rival and valid == 700:  # It has run out, and holds nothing.
+            kind = Kind.MISSING
+        verdict = self.verdict(older, newer)
+        assert (verdict.kind, verdict.authority.name, verdict.mine) == (kind, "b", newer)
+        verdict = self.verdict(newer, older)
+        assert (verdict.kind, verdict.authority.name, verdict.mine) == (kind, "a", newer)
+
+    @pytest.mark.parametrize("client", [PRIMARY_S, SECONDARY_S])
+    def test_have_their_lease_ended_by_a_later_transaction_only(self, client: int) -> None:
+        living = lease(1, client, ago=300)
+        for over in (lease(1, client, ago=100, state=2), lease(1, client, ago=300, state=2)):
+            for first, second in ((living, over), (over, living)):
+                verdict = self.verdict(first, second)
+                if over["cltt"] > living["cltt"]:
+                    assert (verdict.kind, verdict.fate, verdict.mine) == (Kind.EXTRA, Fate.DELETE, over)
+                else:
+                    assert (verdict.kind, verdict.fate) in {(Kind.EXTRA, Fate.COPY_UNSEEN), (Kind.MISSING, None)}
+
+    def test_are_none_of_those_with_a_client_identifier_unless_it_is_replaced(self) -> None:
+        mine, theirs = lease(1, ago=900, client_id=SOME_ID), lease(1, ago=100, client_id=SOME_ID)
+        authority = "b" if is_secondarys(mine) else "a"
+        for first, second in ((mine, theirs), (theirs, mine)):
+            assert self.verdict(first, second).authority.name == authority
+            newer = "b" if second is theirs else "a"
+            assert self.verdict(first, second, REPLACED).authority.name == newer
+
+    def test_are_none_in_dhcpv6_unless_the_duid_is_replaced(self) -> None:
+        mine, theirs = lease6(1, ago=900), lease6(1, ago=100)
+        authority = "b" if is_secondarys(mine) else "a"
+        for first, second in ((mine, theirs), (theirs, mine)):
+            assert self.verdict(first, second, family=6).authority.name == authority
+            newer = "b" if second is theirs else "a"
+            assert self.verdict(first, second, REPLACED, family=6).authority.name == newer
 
 
 class TestExtraLeases:

@@ -22,7 +22,7 @@ from keawatch.errors import JournalError, KeaConnectionError, KeaError, KeaTimeo
 from keawatch.leases.compare import Comparing
 from keawatch.leases.lease import same_client
 from keawatch.leases.reconcile import MOST_REFUSED, Limits, Reconciling, StoppedError
-from keawatch.leases.scope import is_secondarys
+from keawatch.leases.scope import ClientIds, is_secondarys
 from tests.leases.kea_store import (
     B_ALONE,
     BALANCED,
@@ -155,6 +155,33 @@ class TestLoadBalancing:
         pair = Mending(*two(mine, theirs), tmp_path, BALANCED, balanced=True)
         await pair.reconcile()
         assert pair.a.held == pair.b.held == {address(1): theirs[0], address(2): mine[1]}
+
+
+class TestClientsThatTheHashDoesNotTell:
+    """In load-balancing, where a lease may lack what Kea hashed of its client's packet, or have another."""
+
+    @calm
+    @given(records(4), records(4))
+    def test_lose_no_lease_to_an_older_record(self, first: dict[int, Json], second: dict[int, Json]) -> None:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: None)
+            a, b = two(first.values(), second.values())
+            run(self.story(Mending(a, b, Path(folder), BALANCED, balanced=True, client_ids=ClientIds(replaced=True))))
+
+    @staticmethod
+    async def story(pair: Mending) -> None:
+        first, second = pair.a.held, pair.b.held
+        await pair.reconcile()
+        assert (await pair.compare()).differences == 0
+        for where in first.keys() | second.keys():
+            told = [record for record in (first.get(where), second.get(where)) if record]
+            alive = [record for record in told if is_live(record)]
+            newest = max(told, key=lambda record: record["cltt"])
+            now = [pair.a.held.get(where), pair.b.held.get(where)]
+            if len(alive) == 2:
+                assert all(record and record["cltt"] == newest["cltt"] for record in now)
+            elif alive and not (newest["cltt"] > alive[0]["cltt"] and same_client(newest, alive[0])):
+                assert now == [alive[0], alive[0]]
 
 
 class TestAnyTwoDatabases:

@@ -261,6 +261,10 @@ class HaConfig:
     restrict_commands: bool | None = None
     pauses: Mapping[str, str] = field(default_factory=dict)
     """State to ``always`` or ``once``."""
+    ignores_client_ids: bool = False
+    """Whether leases of some subnet are kept without the client identifier that load-balancing goes by (match-client-id)."""
+    replaces_client_ids: bool = False
+    """Whether leases are kept with another one than load-balancing goes by (replace-client-id of libdhcp_flex_id)."""
 
 
 Version = tuple[int, int, int]

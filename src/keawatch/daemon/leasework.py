@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keawatch.core.comparison import Comparison, Fate
-from keawatch.core.facts import facts_of
+from keawatch.core.facts import Facts, facts_of
 from keawatch.core.model import HaState, History, Mode
 from keawatch.core.policy import Policy
 from keawatch.core.pools import LeaseCounts
@@ -30,6 +30,7 @@ from keawatch.leases.compare import Comparing, Found, Progress, nobody
 from keawatch.leases.lease import Within, address_of, bounds_of, client_of, key_of, moment, same_client
 from keawatch.leases.pages import GENTLE, LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
+from keawatch.leases.scope import ClientIds
 from keawatch.leases.undo import Undone, undo
 from keawatch.leases.verdict import Judge, Sides
 
@@ -209,7 +210,8 @@ class LeaseWork:
         facts = facts_of(self.history, self.policy)
         by_name = {server.name: server for server in self.servers}
         first, second = by_name[facts.a.server], by_name[facts.b.server]
-        sides = Sides(first, second, first.who.family, balanced=facts.mode is Mode.LOAD_BALANCING)
+        balanced = facts.mode is Mode.LOAD_BALANCING
+        sides = Sides(first, second, first.who.family, balanced=balanced, client_ids=_client_ids(facts))
         return Judge(
             sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp(), _within(first, second)
         )
@@ -233,6 +235,15 @@ class LeaseWork:
         if found is None:
             raise KeaError(f"{name} is no backup server of {self.pair} in keawatch's configuration")
         return found
+
+
+def _client_ids(facts: Facts) -> ClientIds:
+    """Return what leases keep of client identifiers; where no configuration can be read, less than one could wish."""
+    configs = [config for config in (facts.a.facts.ha, facts.b.facts.ha) if config]
+    return ClientIds(
+        ignored=not configs or any(config.ignores_client_ids for config in configs),
+        replaced=any(config.replaces_client_ids for config in configs),
+    )
 
 
 def _within(first: KeaServer, second: KeaServer) -> Within:

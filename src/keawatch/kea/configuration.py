@@ -1,5 +1,6 @@
 """Reads what keawatch wants to know of a running configuration, with the defaults that this version of Kea has."""
 
+from dataclasses import replace
 from typing import Any
 
 from keawatch.core.model import HaConfig, Mode, Peer, Role, Version, version_of
@@ -20,6 +21,9 @@ def read_config(
     family, dhcp = dhcp_part(arguments)
     relationship = _ours(relationships(dhcp), server, partner)
     config = None if relationship is None else _ha(relationship, dhcp, read_version(version))
+    if config is not None:
+        ignores, replaces = _ignores_client_ids(dhcp, f"subnet{family}"), _replaces_client_ids(dhcp)
+        config = replace(config, ignores_client_ids=ignores, replaces_client_ids=replaces)
     return config, _subnets(dhcp, f"subnet{family}")
 
 
@@ -110,8 +114,25 @@ def _pauses(ha: Fields) -> dict[str, str]:
     return {state: pause for state, pause in pauses.items() if pause != "never"}
 
 
+def _ignores_client_ids(dhcp: Fields, key: str) -> bool:
+    """Return whether some subnet's leases may lack the client identifier (alloc_engine.cc, createLease4)."""
+    parts = (dhcp, *dhcp.maps("shared-networks"), *_subnet_maps(dhcp, key))
+    return not all(_flag(part, "match-client-id", default=True) for part in parts)
+
+
+def _replaces_client_ids(dhcp: Fields) -> bool:
+    """Return whether a hook keeps leases by another client identifier or DUID than the client sends (flex_id's callouts.cc)."""
+    hooks = [
+        library for library in dhcp.maps("hooks-libraries") if "libdhcp_flex_id" in (library.text("library") or "")
+    ]
+    return any(_flag(hook.map("parameters"), "replace-client-id", default=False) for hook in hooks)
+
+
+def _subnet_maps(dhcp: Fields, key: str) -> list[Fields]:
+    """Return every subnet, those of shared networks behind the others."""
+    return [*dhcp.maps(key), *(subnet for network in dhcp.maps("shared-networks") for subnet in network.maps(key))]
+
+
 def _subnets(dhcp: Fields, key: str) -> dict[int, str]:
-    alone = dhcp.maps(key)
-    shared = [subnet for network in dhcp.maps("shared-networks") for subnet in network.maps(key)]
-    found = {subnet.count("id"): subnet.text("subnet") for subnet in (*alone, *shared)}
+    found = {subnet.count("id"): subnet.text("subnet") for subnet in _subnet_maps(dhcp, key)}
     return {number: prefix for number, prefix in found.items() if number is not None and prefix is not None}

@@ -7,6 +7,8 @@ for DHCPv6; the remainder by two names the primary (0) or the secondary (1).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from keawatch.leases.lease import Record
 
 _MIXING = bytes.fromhex(
@@ -26,6 +28,30 @@ def rfc3074(key: bytes) -> int:
     for byte in reversed(key):
         mixed = _MIXING[mixed ^ byte]
     return mixed
+
+
+@dataclass(frozen=True, slots=True)
+class ClientIds:
+    """What leases keep of the identifier that Kea hashes, by the running configurations."""
+
+    ignored: bool = False
+    """Some lease may lack it, and has nothing but the hardware address, though the packet had one and Kea went by that."""
+    replaced: bool = False
+    """Every lease may have another one."""
+
+    def tell(self, record: Record) -> bool:
+        """
+        Return whether the hash says of *record* what it said of the client's packet.
+
+        Kea hashes the packet as it came (query_filter.cc, loadBalance, at buffer4_receive). Where ``match-client-id`` is
+        false the lease is kept without the identifier (alloc_engine.cc, createLease4), and libdhcp_flex_id replaces it, or
+        the DUID, later on (pkt4_receive, pkt6_receive).
+        """
+        return not self.replaced and not (self.ignored and "duid" not in record and not record.get("client-id"))
+
+
+KEPT = ClientIds()
+"""Every lease has what its client sent."""
 
 
 def is_secondarys(record: Record) -> bool:
