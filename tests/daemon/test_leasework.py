@@ -44,7 +44,7 @@ from tests.leases.mending import at_command, cancel, watched
 
 pytestmark = pytest.mark.anyio
 
-PD = HaState.PARTNER_DOWN
+PD, HS = HaState.PARTNER_DOWN, HaState.HOT_STANDBY
 
 
 @pytest.fixture
@@ -132,6 +132,18 @@ class TestComparing:
         assert (await work_of(servers, tmp_path, alone).compare("")).fates == {Fate.COPY: 1}
         seen_lately = watched(HEALTHY, 60.0)
         assert (await work_of(servers, tmp_path, seen_lately).compare("")).fates == {Fate.COPY_UNSEEN: 1}
+
+    @pytest.mark.parametrize("ahead", [86400, -86400])
+    @pytest.mark.parametrize("blind", [False, True])
+    async def test_takes_a_lease_to_run_out_by_the_servers_clocks(
+        self, tmp_path: Path, ahead: int, blind: bool
+    ) -> None:
+        known = look(Srv("a", HS, ahead=ahead, has_clock=not blind), Srv("b", HS, ahead=ahead))
+        lives, over = lease(1, ago=100 - ahead), lease(2, ago=9000 - ahead)
+        comparison = await work_of(two([lives, over], []), tmp_path, watched(known)).compare("")
+        assert comparison.counts == {Kind.MISSING: 1}
+        assert comparison.examples[0].address == lives["ip-address"]
+        assert abs(comparison.at - wall()) < timedelta(seconds=5)
 
     async def test_deletes_nothing_by_clocks_that_are_not_known(self, tmp_path: Path) -> None:
         blind = replace(HEALTHY, b=replace(HEALTHY.b, has_clock=False))

@@ -212,19 +212,16 @@ class LeaseWork:
         first, second = by_name[facts.a.server], by_name[facts.b.server]
         balanced = facts.mode is Mode.LOAD_BALANCING
         sides = Sides(first, second, first.who.family, balanced=balanced, client_ids=_client_ids(facts))
-        return Judge(
-            sides, testimony(self.history, facts.mode), lambda: self.clock().timestamp(), _within(first, second)
-        )
+        return Judge(sides, testimony(self.history, facts.mode), self._now, _within(first, second), _ahead(facts))
 
     def _backup_judge(self, server: str) -> Judge:
         """Return who judges between the primary and a backup server, whose word never counts: it gave out nothing itself."""
         first, second = self._primary(), self._backup_server(server)
-        return Judge(
-            Sides(first, second, first.who.family),
-            Subordinate(),
-            lambda: self.clock().timestamp(),
-            _within(first, second),
-        )
+        ahead = _ahead(facts_of(self.history, self.policy))
+        return Judge(Sides(first, second, first.who.family), Subordinate(), self._now, _within(first, second), ahead)
+
+    def _now(self) -> float:
+        return self.clock().timestamp()
 
     def _primary(self) -> KeaServer:
         name = facts_of(self.history, self.policy).a.server
@@ -244,6 +241,12 @@ def _client_ids(facts: Facts) -> ClientIds:
         ignored=not configs or any(config.ignores_client_ids for config in configs),
         replaced=any(config.replaces_client_ids for config in configs),
     )
+
+
+def _ahead(facts: Facts) -> float:
+    """Return by how many seconds the primary's clock is ahead of ours, or the other's where that is not known; 0.0 by neither."""
+    offsets = [seen.status.clock_offset for seen in (facts.a, facts.b) if seen.status]
+    return next((offset for offset in offsets if offset is not None), 0.0)
 
 
 def _within(first: KeaServer, second: KeaServer) -> Within:

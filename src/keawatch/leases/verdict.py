@@ -61,12 +61,18 @@ class Judge:
     now: Now
     within: Within = field(default_factory=dict)
     """What addresses the subnets have, as far as it is known."""
+    ahead: float = 0.0
+    """
+    Seconds by which the servers' clocks are ahead of *now*.
+
+    A lease runs out by the clock of its server: by that of a host a day ahead all would seem to have, and two databases alike.
+    """
 
     def verdict(self, key: int, first: Record | None, second: Record | None) -> Verdict | None:
         """Return how the servers differ about *key*, given both records; None if they do not."""
         sides = self.sides
         authority, other, mine, theirs = sides.first, sides.second, first, second
-        now = self.now()
+        now = self.now() + self.ahead
         telling = _telling(first, second, now)
         told = not sides.balanced or all(sides.client_ids.tell(record) for record in telling)
         if sides.balanced and _is_seconds(first, second, telling, told=told):
@@ -79,8 +85,9 @@ class Judge:
 
     def stray(self, first: Record | None, second: Record | None) -> tuple[Source, Record] | None:
         """Return a server with its living record of an address that is not in the record's subnet; None if neither has one."""
+        now = self.now() + self.ahead
         for source, record in ((self.sides.first, first), (self.sides.second, second)):
-            if record is not None and is_live(record, self.now()) and is_stray(record, self.sides.family, self.within):
+            if record is not None and is_live(record, now) and is_stray(record, self.sides.family, self.within):
                 return source, record
         return None
 
