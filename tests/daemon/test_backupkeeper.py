@@ -188,7 +188,18 @@ class TestComparing:
         await one.rounds(70)
         assert len(work.whys) == 1
         await one.rounds(70)
-        assert work.whys[1:] == ["the lease counts differ: d counts 5 leases fewer than a"]
+        assert work.whys[1:] == ["the lease counts differ: d counts 5 leases fewer than a in subnet 1"]
+        await one.keeper.aclose()
+
+    async def test_is_called_for_by_counts_that_differ_one_way_in_one_subnet_and_the_other_in_another(
+        self, tmp_path: Path
+    ) -> None:
+        one, _, work = life(tmp_path)
+        work.counted = ({1: 9, 2: 9}, {1: 4, 2: 14})
+        await one.rounds(140)
+        assert work.whys[1:2] == [
+            "the lease counts differ: d counts 5 leases fewer than a in subnet 1, d counts 5 leases more than a in subnet 2"
+        ]
         await one.keeper.aclose()
 
     async def test_is_not_called_for_by_counts_that_come_and_go(self, tmp_path: Path) -> None:

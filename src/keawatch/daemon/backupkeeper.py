@@ -206,12 +206,16 @@ class BackupKeeper:
             return backup
         before, watched.apart = watched.apart, apart
         # Updates are on their way all the time: what differs the same way at two looks is no such.
-        lasting = sum(by for n, by in apart.items() if by * before.get(n, 0) > 0)
+        lasting = {n: by for n, by in apart.items() if by * before.get(n, 0) > 0}
         if not lasting:
             return replace(backup, counts_apart=None)
         primary = facts_of(history, self._work.policy).a.server
-        more = "more" if lasting > 0 else "fewer"
-        return replace(backup, counts_apart=f"{backup.server} counts {abs(lasting)} leases {more} than {primary}")
+        words = [
+            f"{backup.server} counts {abs(by)} leases {'more' if by > 0 else 'fewer'} than {primary}"
+            + (f" in subnet {subnet}" if subnet else "")
+            for subnet, by in sorted(lasting.items())[:3]
+        ]
+        return replace(backup, counts_apart=", ".join(words))
 
     def _tell(self, server: str, reason: str) -> None:
         log.warning("a backup server was not looked at", pair=self._work.pair, server=server, reason=reason)
