@@ -7,10 +7,10 @@ import gc
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from keawatch.leases.compare import LOOKS, MOST_RIVALS, MOST_STRAYS, SETTLE, Com
 from keawatch.leases.lease import is_stray, key_of
 from keawatch.leases.pages import Ahead
 from keawatch.leases.scope import KEPT, ClientIds, is_secondarys
-from keawatch.leases.verdict import Verdict
+from keawatch.leases.verdict import Judge, Verdict
 from tests.leases.kea_store import (
     B_ALONE,
     BALANCED,
@@ -470,6 +470,50 @@ class TestExtraLeases:
     async def test_of_another_client_than_the_authority_s_dead_one_are_judged_by_testimony(self) -> None:
         comparison = await compared(*two([lease(1, 7, state=2, ago=1)], [lease(1, 8)]), B_ALONE)
         assert comparison.fates == {Fate.COPY: 1}
+
+
+class TestGarbage:
+    """Kea's replies may hold anything at any place of a record."""
+
+    VALUES: ClassVar[tuple[Any, ...]] = (
+        None,
+        True,
+        -1,
+        1 << 70,
+        float("inf"),
+        float("nan"),
+        "",
+        "x\0",
+        [],
+        {},
+        [{}],
+        {"x": []},
+    )
+
+    @pytest.mark.parametrize("balanced", [False, True])
+    @pytest.mark.parametrize("make", [lease, lease6])
+    @pytest.mark.parametrize("state", [0, 2])
+    def test_is_a_protocol_error_or_a_difference(self, make: Any, balanced: bool, state: int) -> None:
+        good = make(1, client_id=SOME_ID, state=state)
+        family = 4 if make is lease else 6
+        judged = judge(*two(family=family), BALANCED, balanced=balanced, client_ids=IGNORED)
+
+        async def story() -> None:
+            for name in good:
+                for value in self.VALUES:
+                    self.look(judged, good | {name: value}, make(1), family)
+                self.look(judged, {key: told for key, told in good.items() if key != name}, make(1), family)
+
+        run(story())
+
+    @staticmethod
+    def look(judged: Judge, bad: Json, good: Json, family: int) -> None:
+        for first, second in ((bad, None), (None, bad), (bad, good), (good, bad)):
+            with suppress(KeaProtocolError):
+                if verdict := judged.verdict(1, first, second):
+                    compare._Tally().add(verdict, family)
+                elif stray := judged.stray(first, second):
+                    assert compare._stray(stray[0].name, stray[1], "10.0.0.1")
 
 
 class TestRivals:

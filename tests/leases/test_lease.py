@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -47,7 +48,17 @@ class TestAddress:
         assert key_of({"ip-address": "fd77::ff"}, 6) < key_of({"ip-address": "fd77::1:0"}, 6)
 
     @pytest.mark.parametrize(
-        "record", [{}, {"ip-address": None}, {"ip-address": 5}, {"ip-address": "fd77::1"}, None, 5]
+        "record",
+        [
+            {},
+            {"ip-address": None},
+            {"ip-address": 5},
+            {"ip-address": "fd77::1"},
+            {"ip-address": "10.0.0.1\0"},
+            {"ip-address": "\ud800"},
+            None,
+            5,
+        ],
     )
     def test_that_is_none_is_said_with_the_record(self, record: Any) -> None:
         with pytest.raises(KeaProtocolError, match="has no IPv4 address"):
@@ -76,10 +87,24 @@ class TestTime:
         assert is_live(declined(1), NOW)
         assert not is_live(declined(1, ago=86401), NOW)
 
-    @pytest.mark.parametrize("broken", [{"cltt": None}, {"cltt": "soon"}, {"valid-lft": []}])
-    def test_that_can_not_be_read_is_said(self, broken: Json) -> None:
-        with pytest.raises(KeaProtocolError, match="no cltt or no valid-lft"):
-            expires(lease(1) | broken)
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            {"cltt": None},
+            {"cltt": "soon"},
+            {"cltt": "1"},
+            {"cltt": -1},
+            {"cltt": 1 << 70},
+            {"valid-lft": []},
+            {"valid-lft": json.loads("1e999")},
+            {"valid-lft": json.loads("NaN")},
+        ],
+    )
+    @pytest.mark.parametrize("state", [0, 2])
+    def test_that_can_not_be_read_is_said(self, broken: Json, state: int) -> None:
+        for ask in (expires, lambda record: is_live(record, NOW)):
+            with pytest.raises(KeaProtocolError, match="no cltt or no valid-lft"):
+                ask(lease(1, state=state) | broken)
 
 
 class TestClient:

@@ -180,7 +180,15 @@ class TestRefusal:
 
     async def test_of_a_bulk_that_answers_garbage_is_none(self) -> None:
         store = KeaStore("b", family=6)
-        garbage: list[Any] = [None, [], "no", {}, {"failed-leases": None}]
+        garbage: list[Any] = [
+            None,
+            [],
+            "no",
+            {},
+            {"failed-leases": None},
+            {"failed-leases": ["x", None, [], {}]},
+            {"failed-deleted-leases": 5, "failed-leases": {"x": 1}},
+        ]
         for told in garbage:
             store.answers["lease6-bulk-apply"] = told
             assert await apply(store, 6, [change(None, lease6(1))], if_still=False) == []

@@ -27,7 +27,7 @@ from keawatch.errors import BackupError, KeaError
 from keawatch.kea.client import KeaServer
 from keawatch.leases.backup import Backup
 from keawatch.leases.compare import Comparing, Found, Progress, nobody
-from keawatch.leases.lease import Within, address_of, bounds_of, client_of, key_of, moment, same_client
+from keawatch.leases.lease import Within, address_of, bounds_of, client_of, key_of, moment, renewed, same_client
 from keawatch.leases.pages import GENTLE, LIMIT, records_at
 from keawatch.leases.reconcile import Account, Limits, Reconciling
 from keawatch.leases.scope import ClientIds
@@ -273,7 +273,7 @@ async def _lease_time(partner: KeaServer, client: Rejected) -> datetime | None:
     told = record.get("client-id")
     if "duid" not in record and client.client_id is not None and told is not None and told != client.client_id:
         return None
-    return moment(int(record["cltt"]))
+    return moment(renewed(record))
 
 
 @dataclass(frozen=True, slots=True)

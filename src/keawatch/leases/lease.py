@@ -21,6 +21,9 @@ Record = Mapping[str, Any]
 DEFAULT, DECLINED, RECLAIMED, RELEASED = 0, 1, 2, 3
 """A lease's state (lease.h)."""
 
+_OVER = (RECLAIMED, RELEASED)
+"""In these a lease holds nothing. No set: what is asked for in one must be hashable, and a record may hold anything."""
+
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _COMPARED = (
@@ -45,6 +48,9 @@ _COMPARED = (
 _LAST_SECOND = 253_402_300_799
 """The last second of the year 9999, beyond which no date goes."""
 
+_BEYOND = 1 << 63
+"""What Kea's numbers stay below."""
+
 _OF_A_CLIENT = ("hw-address", "client-id", "duid", "iaid", "type")
 
 
@@ -52,7 +58,7 @@ def key_of(record: Record, family: int) -> int:
     """Return the address of *record* as a number, by which Kea lists its leases; KeaProtocolError when it has none."""
     try:
         return int.from_bytes(socket.inet_pton(_FAMILY[family], record["ip-address"]), "big")
-    except (KeyError, OSError, TypeError):
+    except (KeyError, OSError, TypeError, ValueError):
         raise KeaProtocolError(f"a lease has no IPv{family} address: {_quoted(record)}") from None
 
 
@@ -63,15 +69,28 @@ def address_of(key: int, family: int) -> str:
 
 def expires(record: Record) -> int:
     """Return when the lease runs out, in seconds since 1970 (UTC); KeaProtocolError when it does not say."""
-    try:
-        return int(record["cltt"]) + int(record["valid-lft"])
-    except (KeyError, TypeError, ValueError):
-        raise KeaProtocolError(f"a lease has no cltt or no valid-lft: {_quoted(record)}") from None
+    return renewed(record) + _seconds(record, "valid-lft")
+
+
+def renewed(record: Record) -> int:
+    """Return when the lease was last renewed, in seconds since 1970 (UTC); KeaProtocolError when it does not say."""
+    return _seconds(record, "cltt")
+
+
+def _seconds(record: Record, name: str) -> int:
+    value = record.get(name)
+    if isinstance(value, int) and 0 <= value < _BEYOND:  # "1e999" in a reply is an endless float, and no time.
+        return value
+    raise KeaProtocolError(f"a lease has no cltt or no valid-lft: {_quoted(record)}")
 
 
 def is_live(record: Record, now: float) -> bool:
-    """Return whether the lease holds its address at *now*, in seconds since 1970: neither reclaimed nor run out."""
-    return record.get("state") not in {RECLAIMED, RELEASED} and expires(record) > now
+    """
+    Return whether the lease holds its address at *now*, in seconds since 1970: neither reclaimed nor run out.
+
+    KeaProtocolError when it does not say until when it does.
+    """
+    return expires(record) > now and record.get("state") not in _OVER
 
 
 Within = Mapping[int, tuple[int, int]]
@@ -90,7 +109,8 @@ def bounds_of(subnets: Mapping[int, str]) -> Within:
 
 def is_stray(record: Record, family: int, within: Within) -> bool:
     """Return whether the address is not in the record's own subnet, so that Kea refuses it (lease_parser.cc); of a prefix it may be."""
-    bounds = within.get(record.get("subnet-id", 0))
+    subnet = record.get("subnet-id", 0)
+    bounds = within.get(subnet) if isinstance(subnet, int) else None
     if bounds is None or record.get("type") == "IA_PD":
         return False
     return not bounds[0] <= key_of(record, family) <= bounds[1]
@@ -129,7 +149,7 @@ def kind_of(mine: Record | None, other: Record | None, now: float) -> Kind | Non
     """
     if mine is None or not is_live(mine, now):
         return Kind.EXTRA if other is not None and is_live(other, now) else None
-    if other is None or other.get("state") in {RECLAIMED, RELEASED}:
+    if other is None or other.get("state") in _OVER:
         return Kind.MISSING
     if not is_live(other, now) and not same_client(mine, other):
         return Kind.MISSING
@@ -166,7 +186,7 @@ def client_of(record: Record) -> str:
     """Return who holds the lease, for people."""
     if record.get("state") == DECLINED:
         return "nobody (declined)"
-    parts = [f"{name} {record[name]}" for name in _OF_A_CLIENT if record.get(name) not in {None, ""}]
+    parts = [f"{name} {record[name]}" for name in _OF_A_CLIENT if record.get(name) not in (None, "")]
     return ", ".join(part for part in parts if not part.startswith("type IA_NA")) or "an unknown client"
 
 

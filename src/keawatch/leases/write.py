@@ -137,14 +137,21 @@ async def _in_bulk(target: Target, changes: Sequence[Change]) -> list[Refusal]:
 
 
 def _refused(told: object, changes: Sequence[Change]) -> list[Refusal]:
-    """Return what a bulk command says of single leases that it could not apply (lease_cmds.cc, lease6BulkApply)."""
-    if not isinstance(told, Mapping):
-        return []
+    """
+    Return what a bulk command says of single leases that it could not apply (lease_cmds.cc, lease6BulkApply).
+
+    What can't be read of it tells nothing: the next reading of the leases does.
+    """
     by_address = {change.address: change for change in changes}
     refused = []
-    for failed in (*(told.get("failed-deleted-leases") or []), *(told.get("failed-leases") or [])):
+    for failed in (*_maps(told, "failed-deleted-leases"), *_maps(told, "failed-leases")):
         change = by_address.get(str(failed.get("ip-address")))
         if change and failed.get("result") != _GONE:
             reason = str(failed.get("error-message", "no reason given"))
             refused.append(Refusal(change, reason, passing=_passes(failed.get("result"), reason)))
     return refused
+
+
+def _maps(told: object, key: str) -> list[Mapping[str, Any]]:
+    listed = told.get(key) if isinstance(told, Mapping) else None
+    return [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
