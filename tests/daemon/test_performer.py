@@ -114,6 +114,12 @@ async def test_a_plan_brings_the_pair_together(stage: Stage, plan: Plan) -> None
     assert stage.journal.open_plan("lan") is None
 
 
+@pytest.mark.parametrize("plan", [COVER, SEAMLESS], ids=["cover", "seamless"])
+async def test_the_standby_is_asked_whether_it_would_come_back_before_it_steps_aside(stage: Stage, plan: Plan) -> None:
+    await stage.performer.perform(plan)
+    assert [command for command, _ in stage.pair.b.sent][:3] == ["config-test", "config-test", "config-set"]
+
+
 @ALL
 async def test_every_command_is_in_the_journal_before_it_leaves(stage: Stage, plan: Plan) -> None:
     announced: list[str] = []

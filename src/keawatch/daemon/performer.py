@@ -407,7 +407,9 @@ class Performer:
         does not know that its command arrived. Gives the plan up where clients would lose the only server that they have.
         """
         order = step.order
-        if order is None or order.config not in _BACK or order.kept_by or not _steps_aside(run.plan, order.server):
+        if order is None or order.command is not Command.CONFIG_SET or order.config not in _BACK:
+            return False
+        if order.kept_by or not _steps_aside(run.plan, order.server):
             return False
         with suppress(KeaError):  # One that can't be asked is given the order, as one that has just been put aside is.
             reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
