@@ -33,7 +33,10 @@ TOKEN = "Tk-ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 PEER, TSIG, RADIUS = "Peer-Sesame-1", "VFNJRy1TZWNyZXQtMQ==", "Radius-Sesame-1"
 COMMENT, RESTART, KEY_FILE, LEASE = "Comment-Sesame-1", "Restart-Sesame-1", "Key-Sesame-1", "Lease-Sesame-1"
 UNKNOWN, IN_URL, HEADER = "Unknown-Sesame-1", "Url-Sesame-1", "Header-Sesame-1"
+FENCE, BACKUP_FENCE, BACKUP_RESTART = "Fence-Sesame-1", "Fence-Sesame-2", "Restart-Sesame-2"
+BACKUP_PASSWORD = "Pw-of-a-backup-1"
 BASIC = base64.b64encode(f"kea:{PASSWORD}".encode()).decode()
+BACKUP_BASIC = base64.b64encode(f"kea2:{BACKUP_PASSWORD}".encode()).decode()
 
 SECRETS = (
     PASSWORD,
@@ -51,6 +54,11 @@ SECRETS = (
     IN_URL,
     HEADER,
     BASIC,
+    FENCE,
+    BACKUP_FENCE,
+    BACKUP_RESTART,
+    BACKUP_PASSWORD,
+    BACKUP_BASIC,
 )
 
 CLIENT = "08:00:2b:02:3f:4e"
@@ -70,9 +78,17 @@ password_file = "{folder}/password"
 client_cert = "{folder}/cert.pem"
 client_key = "{folder}/key.pem"
 restart = ["ssh", "--password={restart}", "a"]
+fence = ["ipmitool", "-P", "Fence-Sesame-1", "power", "off"]
 [[pair.server]]
 name = "b"
 socket = "/run/kea/kea4-ctrl-socket"
+[[pair.backup]]
+name = "c"
+url = "http://10.77.0.4:8000/"
+username = "kea2"
+password_file = "{folder}/password2"
+restart = ["ssh", "--password=Restart-Sesame-2", "c"]
+fence = ["ipmitool", "-P", "Fence-Sesame-2", "power", "off"]
 """
 
 
@@ -80,9 +96,10 @@ socket = "/run/kea/kea4-ctrl-socket"
 def config(tmp_path: Path) -> Config:
     """Return a configuration with secrets in every place where one can be."""
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    (tmp_path / "password2").write_text(f"{BACKUP_PASSWORD}\n")
     for name in ("cert.pem", "key.pem"):
         (tmp_path / name).write_text(f"-----BEGIN PRIVATE KEY-----\n{KEY_FILE}\n")
-    for name in ("password", "key.pem"):
+    for name in ("password", "password2", "key.pem"):
         (tmp_path / name).chmod(0o600)
     text = CONFIG.format(folder=tmp_path, comment=COMMENT, restart=RESTART)
     (tmp_path / "config.toml").write_text(text)
@@ -110,6 +127,7 @@ def _fill(state: Path) -> None:
             f"config: {json.dumps({'password': UNKNOWN})}",
             f"http://kea:{IN_URL}@10.77.0.2/ refused; password {PASSWORD}",
             f"Authorization: Basic {BASIC}, token={TOKEN}",
+            f"c was asked with {BACKUP_PASSWORD}, or {BACKUP_BASIC}",
         ):
             journal.write("lan", "done", {"title": "Reset a", "reply": reply, "result": "done", "seconds": 1.0})
         journal.write("lan", "done", {"password": UNKNOWN, "nested": [{"authorization": HEADER}], "basic": BASIC})
@@ -119,7 +137,9 @@ def _fill(state: Path) -> None:
 def sources(**more: Any) -> Sources:
     known: dict[str, Any] = {
         "findings": [Finding("error", "lan/a", f"It says {PASSWORD!r} is wrong.", "Look.")],
-        "status": lambda: {"pairs": [{"name": "lan", "note": f"refused {PASSWORD}", "token": HEADER}]},
+        "status": lambda: {
+            "pairs": [{"name": "lan", "note": f"refused {PASSWORD}, {BACKUP_PASSWORD}", "token": HEADER}]
+        },
         "metrics": lambda: f'keawatch_note{{text={json.dumps(PASSWORD)},x="{PEER}"}} 1\n',
     }
     return Sources(**{**known, **more})
@@ -157,6 +177,7 @@ class TestNoSecret:
     def test_but_every_one_was_where_it_might_have_been_taken_from(self, config: Config, tmp_path: Path) -> None:
         texts = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
         planted = {PEER, TSIG, RADIUS, TOKEN, COMMENT, RESTART, KEY_FILE, LEASE, UNKNOWN, IN_URL, HEADER, PASSWORD}
+        planted |= {FENCE, BACKUP_FENCE, BACKUP_RESTART, BACKUP_PASSWORD, BACKUP_BASIC}
         assert {secret for secret in planted if any(secret.encode() in text for text in texts)} == planted
 
     def test_is_swept_for_that_is_as_short_as_a_name(self, config: Config, path: Path, tmp_path: Path) -> None:
@@ -190,6 +211,13 @@ class TestWhatIsInIt:
         assert (server["username"], server["url"]) == ("kea", "https://10.77.0.2:8000/")
         assert server["password_file"] == f"{tmp_path}/password"
         assert server["restart"] == ["ssh", "***", "***"]
+        assert server["fence"] == ["ipmitool", "***", "***", "***", "***"]
+        assert pair["server"][1]["fence"] is None
+
+    def test_is_the_configuration_of_a_backup_server_likewise(self, parts: dict[str, str], tmp_path: Path) -> None:
+        (backup,) = json.loads(parts["config.json"])["pair"][0]["backup"]
+        assert (backup["name"], backup["password_file"]) == ("c", f"{tmp_path}/password2")
+        assert (backup["fence"][:2], backup["restart"]) == (["ipmitool", "***"], ["ssh", "***", "***"])
 
     def test_is_the_journal_which_can_be_replayed(self, parts: dict[str, str], tmp_path: Path) -> None:
         lines = tmp_path / "journal.jsonl"

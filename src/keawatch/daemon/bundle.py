@@ -170,18 +170,27 @@ def _config(config: Config) -> dict[str, Any]:
 
 
 def _pair(pair: PairConfig) -> dict[str, Any]:
-    table = pair.model_dump(mode="python", exclude={"server"})
-    return {**_plain(table), "server": [_server(server) for server in pair.server]}
+    table = pair.model_dump(mode="python", exclude={"server", "backup"})
+    return {
+        **_plain(table),
+        "server": [_server(server) for server in pair.server],
+        "backup": [_server(server) for server in pair.backup],
+    }
 
 
 def _server(server: ServerConfig) -> dict[str, Any]:
-    table = server.model_dump(mode="python", exclude={"password_file", "restart"})
+    table = server.model_dump(mode="python", exclude={"password_file", "fence", "restart"})
     return {
         **_plain(table),
         "password_file": server.password_file.path if server.password_file else None,
-        # Its words may hold anything.
-        "restart": [server.restart[0], *(HIDDEN for _ in server.restart[1:])] if server.restart else None,
+        "fence": _program(server.fence),
+        "restart": _program(server.restart),
     }
+
+
+def _program(words: tuple[str, ...] | None) -> list[str] | None:
+    """Return a command's first word; the others may be a management controller's password as well as anything."""
+    return [words[0], *(HIDDEN for _ in words[1:])] if words else None
 
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +250,8 @@ def _tells(key: str) -> bool:
 
 def _secrets(config: Config) -> Iterator[str]:
     """Yield every secret that keawatch's own files on this host hold, as far as they may be read."""
-    for server in (server for pair in config.pair for server in pair.server if server.password):
+    servers = (server for pair in config.pair for server in (*pair.server, *pair.backup))
+    for server in (server for server in servers if server.password):
         password = server.password.get_secret_value() if server.password else ""
         yield password
         yield base64.b64encode(f"{server.username}:{password}".encode()).decode()
