@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from keawatch.daemon.journal import sole_actor
 from tests.cli.conftest import PROGRAM, Stage, keawatch
 
 PAIR_KEYS = {"name", "mode", "serving", "redundant", "diagnosis", "plan", "withheld", "servers"}
@@ -160,6 +161,37 @@ class TestTheDaemon:
         daemon.send_signal(signal.SIGHUP)
         wait_until(lambda: "configuration read again" in log.read_text(), "it does not read the good one")
         wait_until(lambda: stage.run("status").status == 0, "it does not go on")
+
+
+class TestAKeawatchThatActsAndCanNotBeTold:
+    @pytest.mark.parametrize("command", ["pause", "resume", "ack"])
+    def test_is_no_reason_to_report_success(self, tmp_path: Path, command: str) -> None:
+        config = configured(tmp_path)
+        with sole_actor(tmp_path / "state"):
+            told = keawatch(command, "-c", str(config))
+
+        assert told.status == 4
+        assert "nothing was changed" in told.err
+        assert told.out == ""
+        assert not (tmp_path / "state" / "journal.sqlite3").exists()
+
+    @pytest.mark.parametrize("command", ["pause", "resume", "ack"])
+    def test_is_another_thing_than_none(self, tmp_path: Path, command: str) -> None:
+        assert keawatch(command, "-c", str(configured(tmp_path))).status == 0
+
+
+def configured(folder: Path, more: str = "") -> Path:
+    """Write a configuration of two servers that are not there, and return its path."""
+    config = folder / "config.toml"
+    servers = "".join(
+        f'[[pair.server]]\nname = "{name}"\nsocket = "{folder}/{name}.socket"\n{more if name == "a" else ""}'
+        for name in "ab"
+    )
+    config.write_text(
+        f'[watch]\ninterval = 0.5\nstate_dir = "{folder}/state"\n[http]\nlisten = "127.0.0.1:9749"\n'
+        f'[[pair]]\nname = "lan"\n{servers}'
+    )
+    return config
 
 
 class TestAWrongConfiguration:

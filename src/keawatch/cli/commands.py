@@ -31,7 +31,7 @@ from keawatch.cli.common import (
     print_json,
 )
 from keawatch.cli.exits import Exit, UsageError, guarded
-from keawatch.cli.remote import Remote, daemon_of
+from keawatch.cli.remote import Remote, daemon_of, told_of
 from keawatch.config import Config, PairConfig, load
 from keawatch.core.atlas import CODES, STATES, explain_code, explain_state
 from keawatch.core.model import Pause
@@ -239,7 +239,7 @@ def pause(
     owner = _user()
     loaded = load(config)
     for chosen in chosen_pairs(loaded, pair):
-        remote = daemon_of(loaded)
+        remote = told_of(loaded)
         if remote:
             remote.post(f"/api/v1/pairs/{chosen.name}/pause", {"seconds": seconds, "reason": reason, "owner": owner})
         else:
@@ -253,7 +253,7 @@ def resume(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> No
     """End a pause."""
     loaded = load(config)
     for chosen in chosen_pairs(loaded, pair):
-        remote = daemon_of(loaded)
+        remote = told_of(loaded)
         remote.post(f"/api/v1/pairs/{chosen.name}/resume", {}) if remote else _settle(loaded, chosen, None)
         out().print(f"{chosen.name} is watched and healed again as its autonomy says.")
 
@@ -263,7 +263,7 @@ def ack(config: ConfigOption = DEFAULT_CONFIG, pair: PairOption = None) -> None:
     """Say that the cause was looked at: the breaker closes, and keawatch may try again."""
     loaded = load(config)
     for chosen in chosen_pairs(loaded, pair):
-        remote: Remote | None = daemon_of(loaded)
+        remote = told_of(loaded)
         if remote:
             remote.post(f"/api/v1/pairs/{chosen.name}/ack", {"owner": _user()})
         else:

@@ -11,7 +11,7 @@ from keawatch.cli.exits import RefusedError
 from keawatch.config import Config
 from keawatch.daemon.journal import somebody_acts
 from keawatch.daemon.token import TOKEN_FILE
-from keawatch.errors import KeawatchError
+from keawatch.errors import BusyError, KeawatchError
 
 QUICK = 5.0
 """Seconds a question may take."""
@@ -83,6 +83,22 @@ def daemon_of(config: Config) -> Remote | None:
     except OSError:
         token = ""
     return Remote(base, token)
+
+
+def told_of(config: Config) -> Remote | None:
+    """
+    Return the daemon that has to be told of a change, or None when nobody acts; raises BusyError when one acts and can't be told.
+
+    What it keeps of its pairs in memory is not read again from the journal, so a change beside it would have no effect.
+    """
+    remote = daemon_of(config)
+    if remote is None and somebody_acts(config.watch.state_dir):
+        raise BusyError(
+            f"another keawatch acts from {config.watch.state_dir} and does not answer at {config.http.listen}, so it can't be "
+            "told and nothing was changed: let a command that is at work end; where http.listen was edited, reload the "
+            "daemon; where the daemon hangs, restart it"
+        )
+    return remote
 
 
 def _reachable(listen: str) -> str:
