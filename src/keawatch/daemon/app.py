@@ -148,14 +148,25 @@ class Daemon:
         """Return whether a new configuration was read; a wrong one is told, and the old one stays."""
         self.reload.clear()
         try:
-            self.config = load(self.path)
+            fresh = load(self.path)
+            self._check_fits(fresh)
         except ConfigError as error:
             log.error(  # noqa: TRY400 - an operator gets the sentence, not a traceback
                 "configuration not read again; the old one stays", reason=str(error)
             )
             return False
+        self.config = fresh
         log.info("configuration read again", config=str(self.path))
         return True
+
+    def _check_fits(self, fresh: Config) -> None:
+        """Raise ConfigError where *fresh* asks for what a running keawatch can't change."""
+        old, new = self.config.watch.state_dir, fresh.watch.state_dir
+        if new != old:
+            # Lock and journal are of the old one: another keawatch could act from the new one beside this one.
+            raise ConfigError(
+                f"{self.path}: watch.state_dir changes only by a restart, and is {old} until then, not {new}"
+            )
 
     async def _watch(self, pair: Pair, ended: asyncio.Event) -> None:
         """Go round until told to end, at an even beat."""
