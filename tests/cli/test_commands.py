@@ -216,6 +216,15 @@ class TestAWrongConfiguration:
         assert "/nowhere/config.toml" in told.err
 
 
+def test_a_check_of_the_configuration_reads_its_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    config = configured(tmp_path, f'url = "https://10.77.0.2:8000/"\nca_file = "{tmp_path}/ca.pem"\n')
+
+    told = keawatch("run", "--check", "-c", str(config))
+
+    assert (told.status, "ca.pem" in told.err) == (2, True)
+
+
 class TestExplain:
     def test_explains_a_code_and_a_state(self) -> None:
         assert "clock" in keawatch("explain", "TERMINATED_SKEW").out

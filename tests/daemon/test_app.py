@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from keawatch.config import load
+from keawatch.daemon.api import open_listener
 from keawatch.daemon.app import Daemon
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 def written(folder: Path, *, state: str = "state", listen: str = "127.0.0.1:9749", first: str = "") -> Path:
@@ -50,3 +61,58 @@ class TestReadingAgain:
         written(tmp_path, state="elsewhere")
 
         assert "watch.state_dir changes only by a restart" in refused(daemon)
+
+    def test_keeps_the_old_one_instead_of_a_certificate_that_is_none(self, daemon: Daemon, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text("no certificate")
+        written(tmp_path, first=f'name = "a"\nurl = "https://10.77.0.2:8000/"\nca_file = "{tmp_path}/ca.pem"\n')
+
+        reason = refused(daemon)
+        assert "certificates can't be used" in reason
+        assert "ca.pem" in reason
+
+    def test_keeps_the_old_one_instead_of_a_port_in_use(self, daemon: Daemon, tmp_path: Path) -> None:
+        with open_listener("127.0.0.1:0") as taken:
+            written(tmp_path, listen=f"127.0.0.1:{taken.getsockname()[1]}")
+
+            assert "in use" in refused(daemon)
+
+    def test_keeps_the_old_one_instead_of_an_address_of_another_host(self, daemon: Daemon, tmp_path: Path) -> None:
+        written(tmp_path, listen="192.0.2.1:9749")
+
+        assert "keawatch can't listen at 192.0.2.1" in refused(daemon)
+
+    def test_takes_a_wider_address_on_the_port_that_it_holds_itself(self, tmp_path: Path) -> None:
+        with open_listener("127.0.0.1:0") as held:
+            port = held.getsockname()[1]
+            daemon = Daemon(path := written(tmp_path, listen=f"127.0.0.1:{port}"), load(path))
+            written(tmp_path, listen=f"0.0.0.0:{port}")
+
+            assert daemon._read_again()
+
+
+async def test_lives_on_where_the_new_configuration_says(daemon: Daemon, tmp_path: Path) -> None:
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
+    daemon = Daemon(path := written(tmp_path, listen=first), load(path))
+    running = asyncio.create_task(daemon.run())
+    await answers(first)
+
+    written(tmp_path, listen=second)
+    daemon.reload.set()
+    await answers(second)
+
+    daemon.stop.set()
+    await running
+
+
+def free_ports(number: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        return [stack.enter_context(open_listener("127.0.0.1:0")).getsockname()[1] for _ in range(number)]
+
+
+async def answers(listen: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if (await http.get(f"http://{listen}/livez")).headers.get("x-keawatch"):
+                    return
+            await asyncio.sleep(0.05)

@@ -39,7 +39,7 @@ from keawatch.core.policy import Strategy
 from keawatch.daemon import shown
 from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal
-from keawatch.daemon.pairs import bystander
+from keawatch.daemon.pairs import bystander, check_usable
 from keawatch.errors import KeawatchError
 from keawatch.logs import configure
 
@@ -116,12 +116,15 @@ def run(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log JSON lines also on a terminal.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only read the configuration and say what is wrong.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only read the configuration and its files, and say what is wrong.")
+    ] = False,
 ) -> None:
     """Run the daemon in the foreground, until SIGTERM or Ctrl-C."""
     configure(json=True if json_log else None)
     loaded = load(config)
     if check:
+        check_usable(loaded)
         return
     from keawatch.daemon.app import Daemon  # noqa: PLC0415 - every other command does without a web server
 

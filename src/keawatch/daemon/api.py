@@ -449,13 +449,8 @@ def open_listener(listen: str) -> socket.socket:
         ) from error
 
 
-async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
-    """Serve *app* at ``address:port`` until *stop*; raises KeawatchError when it can't listen there."""
-    await serve_on(app, open_listener(listen), stop)
-
-
 async def serve_on(app: ASGIApp, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve *app* on a socket that listens already, until *stop*; signals stay the daemon's."""
+    """Serve *app* on a socket that listens already, until *stop*, and close it; signals stay the daemon's."""
     import uvicorn  # noqa: PLC0415 - the command line loads this module and seldom serves
 
     config = uvicorn.Config(

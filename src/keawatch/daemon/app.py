@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,13 @@ from pathlib import Path
 import structlog
 
 from keawatch.config import Config, load
-from keawatch.daemon.api import ApiState, make_app, serve
+from keawatch.daemon.api import ApiState, make_app, open_listener, serve_on
 from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.daemon.liveness import Liveness
 from keawatch.daemon.loop import PairView, Watcher
 from keawatch.daemon.metrics import Metrics
-from keawatch.daemon.pairs import Pair, make_pair
+from keawatch.daemon.pairs import Pair, check_usable, make_pair
 from keawatch.daemon.token import ensure_token
 from keawatch.daemon.told import Told
 from keawatch.errors import BackupError, ConfigError, JournalError, KeawatchError
@@ -68,6 +69,8 @@ class Daemon:
     reload: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
     """Kept when the configuration is read again, so that no counter goes back."""
+    _listener: socket.socket | None = None
+    """Listens already where the next life is to be reached, so that what is taken can't end it."""
 
     async def run(self) -> None:
         """Run until told to stop; raises KeawatchError when it can't begin."""
@@ -78,6 +81,8 @@ class Daemon:
                     await self._one_life(journal)
             finally:
                 journal.close()
+                if self._listener:
+                    self._listener.close()
 
     def _prune_backups(self) -> None:
         """Remove old backups; one that can't be is no reason not to watch."""
@@ -117,7 +122,7 @@ class Daemon:
         )
         log.info("started", config=str(self.path), pairs=[pair.name for pair in self.config.pair], pid=os.getpid())
         ended = asyncio.Event()
-        jobs = [asyncio.create_task(serve(make_app(state), self.config.http.listen, ended), name="api")]
+        jobs = [asyncio.create_task(self._serve(state, ended), name="api")]
         jobs.append(asyncio.create_task(self._prune(journal, ended), name="prune"))
         jobs += [asyncio.create_task(self._watch(pair, ended), name=f"pair {pair.config.name}") for pair in pairs]
         try:
@@ -130,6 +135,11 @@ class Daemon:
             for pair in pairs:
                 await pair.aclose()
             await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _serve(self, state: ApiState, ended: asyncio.Event) -> None:
+        """Serve the API until told to end; raises KeawatchError when nothing can listen there."""
+        listener, self._listener = self._listener, None
+        await serve_on(make_app(state), listener or open_listener(state.listen), ended)
 
     async def _until_told(self, jobs: list[asyncio.Task[None]]) -> None:
         """Wait for a signal; a job that ends by itself ends the daemon with its error."""
@@ -150,7 +160,9 @@ class Daemon:
         try:
             fresh = load(self.path)
             self._check_fits(fresh)
-        except ConfigError as error:
+            check_usable(fresh)
+            self._listener = self._next_listener(fresh)
+        except KeawatchError as error:
             log.error(  # noqa: TRY400 - an operator gets the sentence, not a traceback
                 "configuration not read again; the old one stays", reason=str(error)
             )
@@ -167,6 +179,17 @@ class Daemon:
             raise ConfigError(
                 f"{self.path}: watch.state_dir changes only by a restart, and is {old} until then, not {new}"
             )
+
+    def _next_listener(self, fresh: Config) -> socket.socket | None:
+        """Return what listens for *fresh*, None where only the old life's end makes the place free; raises KeawatchError."""
+        if fresh.http.listen == self.config.http.listen:
+            return None
+        host, port = fresh.http.address
+        if port != self.config.http.address[1]:
+            return open_listener(fresh.http.listen)
+        # 0.0.0.0 after 127.0.0.1 on the same port meets ourselves; whether the address is this host's can be seen all the same.
+        open_listener(f"{f'[{host}]' if ':' in host else host}:0").close()
+        return None
 
     async def _watch(self, pair: Pair, ended: asyncio.Event) -> None:
         """Go round until told to end, at an even beat."""

@@ -78,6 +78,14 @@ class Pair:
             await server.aclose()
 
 
+def check_usable(config: Config) -> None:
+    """Raise ConfigError where a file that the configuration names can't be used, a certificate that is none; nobody is asked."""
+    for pair in config.pair:
+        servers_of(pair)
+        backups_of(pair)
+        sibling_of(pair)
+
+
 def schedule_of(pair: PairConfig) -> Schedule | None:
     """Return when the pair's upkeep is due, or None when it has no schedule."""
     if pair.schedule is None:
