@@ -194,6 +194,16 @@ def configured(folder: Path, more: str = "") -> Path:
     return config
 
 
+def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_can_be_shown(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    words = [b"pause", b"-c", str(config).encode(), b"--reason", b"Gr\xfc\xdfe\x1b[2J"]
+    subprocess.run([str(PROGRAM).encode(), *words], check=True, timeout=60, capture_output=True)
+
+    told = keawatch("history", "-c", str(config))
+
+    assert (told.status, "Gr??e?[2J" in told.out) == (0, True), told
+
+
 class TestAWrongConfiguration:
     @pytest.mark.parametrize(
         "command", ["run", "status", "heal", "explain", "plan", "history", "pause", "resume", "ack", "doctor"]

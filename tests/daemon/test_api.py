@@ -384,6 +384,15 @@ class TestSettings:
         well.stage.clock.move(61)
         assert well.stage.journal.pause("lan") is None
 
+    async def test_half_a_letter_in_a_reason_does_not_spoil_every_answer(self, well: Api) -> None:
+        order = b'{"reason": "a \\ud800 b\\u001b", "owner": "\\udfff"}'
+        answer = await well.http.post("/api/v1/pairs/lan/pause", content=order, headers=BEARER)
+        await well.stage.loop.run_once()
+
+        assert answer.status_code == 200
+        assert (await well.http.get("/api/v1/pairs")).json()["pairs"][0]["paused"]["reason"] == "a ? b?"
+        assert (await well.http.get("/")).status_code == 200
+
     async def test_pause_is_shown_after_the_next_round_and_ended_by_resume(self, well: Api) -> None:
         await well.order("pause", {"owner": "eva"})
         await well.stage.loop.run_once()

@@ -41,6 +41,7 @@ from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.pairs import bystander, check_usable
 from keawatch.errors import KeawatchError
+from keawatch.kea.protocol import printable
 from keawatch.logs import configure
 
 app = typer.Typer(
@@ -239,7 +240,7 @@ def pause(
 ) -> None:
     """Watch and say, but do nothing, until the time is up or ``resume``."""
     seconds = None if for_ is None else _seconds(for_)
-    owner = _user()
+    owner, reason = _user(), _said(reason)
     loaded = load(config)
     for chosen in chosen_pairs(loaded, pair):
         remote = told_of(loaded)
@@ -292,11 +293,16 @@ def _seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _said(words: str) -> str:
+    """Return what a person said as it can be shown anywhere: bytes that are no UTF-8 come in as halves of letters."""
+    return printable(" ".join(words.split()))
+
+
 def _user() -> str:
     import getpass  # noqa: PLC0415 - seldom needed
 
     try:
-        return getpass.getuser()
+        return _said(getpass.getuser())
     except (KeyError, OSError):
         return "unknown"
 
