@@ -194,6 +194,21 @@ def configured(folder: Path, more: str = "") -> Path:
     return config
 
 
+def test_brackets_and_colons_are_shown_as_they_were_said(tmp_path: Path) -> None:
+    config, said = configured(tmp_path), "ticket [OPS-12], see [/etc/kea], [b]fe80[/b] at 08:ab:cd:00:a:b"
+    assert keawatch("pause", "-c", str(config), "--reason", said).status == 0
+
+    told = keawatch("history", "-c", str(config))
+
+    assert (told.status, said in " ".join(told.out.split())) == (0, True), told
+
+
+def test_the_doctor_shows_addresses_in_brackets(tmp_path: Path) -> None:
+    told = keawatch("doctor", "-c", str(configured(tmp_path, 'url = "http://[fd00::1]:1/"\n')))
+
+    assert "http://[fd00::1]:1/" in told.out
+
+
 def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_can_be_shown(tmp_path: Path) -> None:
     config = configured(tmp_path)
     words = [b"pause", b"-c", str(config).encode(), b"--reason", b"Gr\xfc\xdfe\x1b[2J"]

@@ -54,7 +54,6 @@ def examine_and_show(config: Config, console: Console, *, json_: bool, bundle: B
             console.print(
                 f"Wrote {bundle.path}, which you alone may read. It holds no password, but names, addresses and client identifiers: "
                 "look into it, its README first, before you send it.",
-                markup=False,
             )
     return Exit.PROBLEM if any(finding.level == "error" for finding in findings) else Exit.WELL
 

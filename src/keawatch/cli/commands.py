@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from keawatch import __version__
 from keawatch.cli import lease_commands, linting, replaying, show
@@ -24,6 +23,7 @@ from keawatch.cli.common import (
     PairOption,
     YesOption,
     agreement,
+    aside,
     chosen_pairs,
     exit_of,
     only_pair,
@@ -205,7 +205,7 @@ def heal(
     if remote:
         data = heal_through(remote, chosen.name, strategy, agreed)
     else:
-        console = None if json_ else Console(stderr=True)
+        console = None if json_ else aside()
         data = asyncio.run(heal_here(loaded, chosen, strategy, agreed, console))
     print_json(data) if json_ else show.outcome(out(), data)
     raise typer.Exit(exit_of(data["result"]))

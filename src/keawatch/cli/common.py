@@ -26,8 +26,13 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def out() -> Console:
-    """Return where results are shown."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Return where results are shown, as they are: what Kea, a person or a file said may hold [brackets] and :ab: as MAC addresses do."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+def aside() -> Console:
+    """Return where is shown how far work is, beside its result."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_json(data: Any) -> None:

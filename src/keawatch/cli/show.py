@@ -1,4 +1,8 @@
-"""Shows status, plans, outcomes and history to people; the data is the JSON that programs get."""
+"""
+Shows status, plans, outcomes and history to people; the data is the JSON that programs get.
+
+What is said in it was said by Kea, by people and by files: it is never read as rich's markup.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
     """Return one pair as a panel: the sentence, both servers, what is or would be done."""
     diagnosis = pair["diagnosis"]
     colour = _COLOURS[diagnosis["severity"]]
-    title = f"[b]{pair['name']}[/b] {pair.get('service', '')} {pair['mode']}"
+    title = Text.assemble((pair["name"], "bold"), f" {pair.get('service', '')} {pair['mode']}")
     sentence = Text.assemble((diagnosis["code"], colour), "  ", diagnosis["sentence"])
     parts: list[RenderableType] = [sentence, _servers(pair["servers"])]
     parts += [_backup_line(backup) for backup in pair.get("backups", ())]
@@ -116,13 +120,17 @@ def _servers(servers: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _of(pair: Mapping[str, Any], words: str) -> Text:
+    return Text.assemble((pair["name"], "bold"), ": ", words)
+
+
 def plan(console: Console, pair: Mapping[str, Any]) -> None:
     """Show a plan step by step, and what holds it back."""
     planned = pair.get("plan")
     if not planned:
-        console.print(f"[b]{pair['name']}[/b]: nothing to be done. {pair['diagnosis']['sentence']}")
+        console.print(_of(pair, f"nothing to be done. {pair['diagnosis']['sentence']}"))
     else:
-        console.print(f"[b]{pair['name']}[/b]: {planned['strategy']} against {planned['code']}")
+        console.print(_of(pair, f"{planned['strategy']} against {planned['code']}"))
         console.print(planned["summary"])
         console.print(f"Expected time without service: {planned['announced_pause']:g} s")
         console.print(steps(planned["steps"]))
@@ -180,7 +188,7 @@ _EXPLAINED = (
 
 def explanation(console: Console, word: str, text: Mapping[str, str]) -> None:
     """Show the explanation of one word."""
-    console.print(f"[b]{word}[/b]  {text['title']}")
+    console.print(Text.assemble((word, "bold"), f"  {text['title']}"))
     for key, heading in _EXPLAINED:
         console.print(Text.assemble((f"{heading}: ", "cyan"), text[key]))
 
@@ -188,14 +196,14 @@ def explanation(console: Console, word: str, text: Mapping[str, str]) -> None:
 def explained(console: Console, pair: Mapping[str, Any]) -> None:
     """Show how a pair's diagnosis is known, and what follows from it."""
     diagnosis = pair["diagnosis"]
-    console.print(f"[b]{pair['name']}[/b]: {diagnosis['sentence']}")
+    console.print(_of(pair, diagnosis["sentence"]))
     console.print("How that is known:")
     for line in diagnosis["evidence"]:
-        console.print(f"  - {line}", markup=False)
+        console.print(f"  - {line}")
     for other in pair.get("also", ()):
-        console.print(f"Also {other['code']}: {other['sentence']}", markup=False)
+        console.print(f"Also {other['code']}: {other['sentence']}")
         for line in other["evidence"]:
             if line not in diagnosis["evidence"]:
-                console.print(f"  - {line}", markup=False)
+                console.print(f"  - {line}")
     explanation(console, diagnosis["code"], pair["explanation"])
     plan(console, pair)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from keawatch.cli.common import aside
 from keawatch.leases.backup import Change
 from keawatch.leases.lease import brief
 
@@ -35,11 +36,11 @@ _MEANING = {
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
     """Give what shows how far long work is, on a terminal; elsewhere it shows nothing."""
-    console = Console(stderr=True)
+    console = aside()
     if quiet or not console.is_terminal:
         yield lambda what, done, of: None  # noqa: ARG005 - nothing is shown
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("looking", total=None)
 
