@@ -203,6 +203,19 @@ def test_brackets_and_colons_are_shown_as_they_were_said(tmp_path: Path) -> None
     assert (told.status, said in " ".join(told.out.split())) == (0, True), told
 
 
+def test_a_status_is_cut_off_nowhere(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    pair = keawatch("status", "--json", "-c", str(config)).data["pairs"][0]
+
+    told = keawatch("status", "-c", str(config))
+
+    said = "".join(told.out.replace("│", " ").split())
+    sentences = [pair["diagnosis"]["sentence"], *(held["reason"] for held in pair["withheld"])]
+    assert max(len(sentence) for sentence in sentences) > 64
+    assert [sentence for sentence in sentences if "".join(sentence.split()) not in said] == []
+    assert max(len(line) for line in told.out.splitlines()) <= 80
+
+
 def test_the_doctor_shows_addresses_in_brackets(tmp_path: Path) -> None:
     told = keawatch("doctor", "-c", str(configured(tmp_path, 'url = "http://[fd00::1]:1/"\n')))
 

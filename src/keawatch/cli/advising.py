@@ -45,7 +45,9 @@ def examine_and_show(config: Config, console: Console, *, json_: bool, bundle: B
     if json_:
         sys.stdout.write(json.dumps({"findings": jsonable(findings), **written}, indent=2) + "\n")
     else:
-        table = Table(box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for _ in range(3):
+            table.add_column(overflow="fold")
         for finding in findings:
             words = finding.sentence + (f" → {finding.advice}" if finding.advice else "")
             table.add_row(Text(finding.level, _COLOURS[finding.level]), finding.subject, words)

@@ -30,7 +30,8 @@ _RESULTS = {
 def status(console: Console, data: Mapping[str, Any]) -> None:
     """Show every pair."""
     for pair in data["pairs"]:
-        console.print(pair_panel(pair))
+        # A frame cuts off what may not be wrapped, also where nobody sees the edge of a terminal.
+        console.print(pair_panel(pair), soft_wrap=False)
 
 
 def pair_panel(pair: Mapping[str, Any]) -> RenderableType:
@@ -104,7 +105,7 @@ def _plan_line(plan: Mapping[str, Any]) -> Text:
 def _servers(servers: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("server", "role", "state", "serves", "answer", "Kea", "clock", "leases"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for server in servers:
         serving = server["serving"]
         table.add_row(
@@ -142,7 +143,7 @@ def steps(items: Sequence[Mapping[str, Any]]) -> Table:
     """Return steps as a table."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim")
     for column in ("#", "step", "command"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for number, step in enumerate(items, 1):
         table.add_row(str(number), step["title"], Text(step["order"] or "wait", "cyan" if step["order"] else "dim"))
     return table
@@ -152,7 +153,7 @@ def outcome(console: Console, data: Mapping[str, Any]) -> None:
     """Show what became of a plan."""
     table = Table(box=box.SIMPLE_HEAD, header_style="dim")
     for column in ("step", "result", "seconds", "reply or what was seen"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for step in data["steps"]:
         words = step.get("seen") or step.get("reply") or ""
         table.add_row(
