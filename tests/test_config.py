@@ -437,6 +437,23 @@ class TestAWrongFile:
     def test_is_told_where_and_what_to_do(self, complain: Complain, text: str, said: str) -> None:
         assert complain(text) == [f"config.toml:{said}"]
 
+    @pytest.mark.parametrize(("name", "kind"), [('["lan"]', "a list"), ("{a = 1}", "a table")])
+    def test_is_told_that_a_name_is_no_text(self, complain: Complain, name: str, kind: str) -> None:
+        lines = complain(f"[[pair]]\nname = {name}\n")
+
+        assert f"config.toml:2: pair[0].name: should be a text in quotes, and is {kind}" in lines
+
+    def test_is_told_of_numbers_that_no_float_can_hold(self, complain: Complain) -> None:
+        far = "9" * 400
+        lines = complain(f"watch.interval = {far}\n" + with_pair(f"confirm_for = {far}", f"max_failures = -{far}"))
+
+        assert complain(f"watch.interval = true\n{PAIR}")[0].endswith(
+            "should be a number, without quotes, and is true or false"
+        )
+        assert "config.toml:1: watch.interval: is beyond every number that can be meant" in lines
+        assert [line for line in lines if ".confirm_for: is beyond every number that can be meant" in line]
+        assert [line for line in lines if ".max_failures: is -inf, and the least is 1" in line]
+
     def test_is_told_all_its_mistakes_at_once(self, complain: Complain) -> None:
         lines = complain(
             """\

@@ -9,6 +9,7 @@ import difflib
 import errno
 import ipaddress
 import json
+import math
 import os
 import re
 import stat
@@ -529,9 +530,9 @@ def _out_of_bounds(details: ErrorDetails) -> str | None:
         case "too_short":
             return "is empty; add an entry, or leave the key out"
         case "greater_than_equal":
-            return f"is {details['input']:g}, and the least is {context['ge']:g}"
+            return f"is {_float(details['input']):g}, and the least is {context['ge']:g}"
         case "less_than_equal":
-            return f"is {details['input']:g}, and the most is {context['le']:g}"
+            return f"is {_float(details['input']):g}, and the most is {context['le']:g}"
         case _:
             return None
 
@@ -575,6 +576,8 @@ def _wrong_type(kind: str, loc: Loc, value: object) -> str:
     header = _TABLES.get(_names(loc), ("", _Table))[0]
     if header and kind == ("model_type" if isinstance(value, list) else "tuple_type"):
         return f"begins with {header}, with {'two brackets' if '[[' in header else 'one bracket'}"
+    if kind == "float_type" and type(value) is int:
+        return "is beyond every number that can be meant"
     return f"should be {_WANTED.get(kind, 'something else')}, and is {_kind(value)}"
 
 
@@ -590,9 +593,10 @@ def _kind(value: object) -> str:
 def _contradictions(data: Mapping[str, Any]) -> Iterator[Complaint]:
     """Yield what is wrong between keys, of whatever has the right form."""
     memory = max(KEEP_FOR, (KEEP_AT_LEAST - 1) * _number(data.get("watch"), "interval", _POLICY.interval))
-    seen: set[object] = set()
+    seen: set[str] = set()
     for loc, pair in _tables(data, (), "pair"):
-        if (name := pair.get("name")) in seen:
+        name = pair.get("name")
+        if isinstance(name, str) and name in seen:
             yield (*loc, "name"), "is another pair's name as well; give each its own"
         seen.update([name] if isinstance(name, str) else [])
         if _number(pair, "confirm_for", 0.0) > memory:
@@ -657,7 +661,15 @@ def _tables(parent: Mapping[str, Any], loc: Loc, key: str) -> Iterator[tuple[Loc
 
 def _number(table: object, key: str, default: float) -> float:
     value = table.get(key, default) if isinstance(table, dict) else default
-    return float(value) if isinstance(value, int | float) else default
+    return _float(value) if isinstance(value, int | float) else default
+
+
+def _float(value: float) -> float:
+    """Return *value* as a float; TOML's whole numbers have no end."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _doubled(values: object) -> bool:
