@@ -216,6 +216,14 @@ def test_a_status_is_cut_off_nowhere(tmp_path: Path) -> None:
     assert max(len(line) for line in told.out.splitlines()) <= 80
 
 
+@pytest.mark.parametrize("words", [("doctor", "--bundle"), ("init", "--output")])
+def test_a_path_that_can_not_be_is_a_sentence(tmp_path: Path, words: tuple[str, str]) -> None:
+    config = ["-c", str(configured(tmp_path))] if words[0] == "doctor" else []
+    told = keawatch(*words, str(tmp_path / ("a" * 300)), *config)
+
+    assert (told.status, "can't be looked at (File name too long)" in told.err) == (2, True), told
+
+
 def test_the_doctor_shows_addresses_in_brackets(tmp_path: Path) -> None:
     told = keawatch("doctor", "-c", str(configured(tmp_path, 'url = "http://[fd00::1]:1/"\n')))
 

@@ -256,6 +256,22 @@ class TestWhatCanNotBeUsed:
             "/etc/kea/kea-dhcp4.conf can't be read (Permission denied); run this as root.",
         )
 
+    def test_a_folder_that_may_not_be_entered_is_told(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        root, looked = write(kea(relationship())), Path.stat
+
+        def forbidden(self: Path, **options: Any) -> Any:
+            if self.is_relative_to(root / "usr"):
+                raise PermissionError(13, "Permission denied")
+            return looked(self, **options)
+
+        monkeypatch.setattr(Path, "stat", forbidden)
+
+        found = discover(root)
+        assert len(found.pairs) == 1
+        assert found.problems[0] == (
+            "Whether there is a /usr/local/etc/kea/kea-dhcp4.conf can't be seen (Permission denied); run this as root."
+        )
+
     def test_one_bad_relationship_does_not_hide_a_good_one(self, write: Write) -> None:
         found = discover(write(kea(relationship("c"), relationship())))
 

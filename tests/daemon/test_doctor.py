@@ -452,6 +452,22 @@ class TestTheConfiguration:
         said = only(findings, "does not exist; correct log, or have Kea log there")
         assert (said.level, said.subject) == ("warning", "lan/b")
 
+    async def test_with_a_log_in_a_folder_that_may_not_be_entered_says_who_may(
+        self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked, closed = Path.stat, tmp_path / "closed"
+
+        def stat(self: Path, **options: Any) -> os.stat_result:
+            if self.is_relative_to(closed):
+                raise PermissionError(13, "Permission denied")
+            return looked(self, **options)
+
+        monkeypatch.setattr(Path, "stat", stat)
+        findings = await make(b=[f'url = "{LISTENER}"', f'log = "{closed}/inner/kea.log"']).examine()
+
+        (said,) = [finding for finding in findings if f"{closed}/inner/kea.log" in finding.sentence]
+        assert said.advice.startswith(f"{tmp_path} belongs to ")
+
     async def test_with_a_log_in_the_journal_of_a_host_without_journalctl_says_what_to_do(
         self, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

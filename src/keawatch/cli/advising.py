@@ -36,7 +36,7 @@ class BundleAt:
 
 def examine_and_show(config: Config, console: Console, *, json_: bool, bundle: BundleAt | None = None) -> Exit:
     """Show what ``doctor`` finds, write it with all else into *bundle*, and return 1 when anything must be mended."""
-    if bundle and bundle.path.exists():
+    if bundle and _is_there(bundle.path):
         raise UsageError(f"{bundle.path} is there already; name another file, or remove it")
     findings = asyncio.run(examine(config))
     if bundle:
@@ -68,7 +68,7 @@ def _metrics(config: Config) -> str | None:
 def discover_and_write(output: Path, console: Console, *, force: bool) -> Exit:
     """Write the configuration found on this host and say what to do next; 1 when no pair was found."""
     to_stdout = str(output) == "-"
-    if not to_stdout and output.exists() and not force:
+    if not to_stdout and _is_there(output) and not force:
         raise UsageError(f"{output} is there already; say --force to overwrite it, or -o FILE for another place")
     found = discover()
     text = render(found)
@@ -87,6 +87,19 @@ def discover_and_write(output: Path, console: Console, *, force: bool) -> Exit:
     console.print(f"Wrote {output}: {len(found.pairs)} pair(s), only observed for now.")
     console.print(f"Next: keawatch doctor -c {output}; keawatch status -c {output}; then set autonomy in it.")
     return Exit.WELL
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether something lies at *path*; raises UsageError where that can't be seen, since nothing could be written either."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(
+            f"{path} can't be looked at ({error.strerror}); name another file, or run this as root"
+        ) from error
+    return True
 
 
 def _write(output: Path, text: str) -> None:

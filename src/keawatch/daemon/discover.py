@@ -5,6 +5,7 @@ Only files are read here: nothing is asked of a server (``doctor`` does that), a
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,16 +98,30 @@ def discover(root: Path = Path("/")) -> Discovery:
     """Return every pair that Kea on this host belongs to; *root* is another folder than / only for images and tests."""
     search = _Search(root)
     paths = [root / folder / f"kea-dhcp{family}.conf" for folder in FOLDERS for family in (4, 6)]
-    present = [path for path in paths if path.exists()]
-    if not present:
+    present = [path for path in paths if _is_there(search, path)]
+    if not present and not search.problems:
         named = " or ".join(f"/{folder}" for folder in FOLDERS)
         search.problems.append(
             f"There is no Kea on this host: neither kea-dhcp4.conf nor kea-dhcp6.conf lies in {named}."
         )
     pairs = [pair for path in present for pair in _pairs(search, path)]
-    if pairs and (root / _PFSENSE).exists():
+    if pairs and os.path.exists(root / _PFSENSE):  # noqa: PTH110 - where Path.exists() may raise, this says no
         search.notes.append("This is a pfSense or OPNsense: keawatch must run as root to open Kea's control socket.")
     return Discovery(tuple(_named(pairs)), tuple(dict.fromkeys(search.notes)), tuple(dict.fromkeys(search.problems)))
+
+
+def _is_there(search: _Search, path: Path) -> bool:
+    """Return whether there is a file; one in a folder that may not be entered is a problem."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        search.problems.append(
+            f"Whether there is a /{path.relative_to(search.root)} can't be seen ({error.strerror}); run this as root."
+        )
+        return False
+    return True
 
 
 def _pairs(search: _Search, path: Path) -> Iterator[FoundPair]:

@@ -436,8 +436,17 @@ def _of_log(server: _Seen) -> Iterator[Finding]:
     if why is None:
         yield Finding("ok", server.subject, f"Its log {where} can be read.")
         return
-    denied = not where.startswith(JOURNAL) and Path(where).parent.exists() and not os.access(where, os.R_OK)
+    denied = not where.startswith(JOURNAL) and _is_denied(Path(where))
     yield Finding("warning", server.subject, f"{why[:1].upper()}{why[1:]}", _as_whom(Path(where)) if denied else "")
+
+
+def _is_denied(path: Path) -> bool:
+    """Return whether it is for want of a right that a file can't be read, its folder being there or closed to us."""
+    try:
+        path.parent.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return not os.access(path, os.R_OK)
 
 
 def _of_place(server: _Seen, place: Place) -> Finding:
