@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from keawatch.core.model import HaState, NoAnswer, Observation, ServerFacts, Silence
 from keawatch.daemon.poller import FACTS_EVERY, Poller
@@ -182,6 +183,21 @@ async def test_a_silent_server_is_not_asked_for_facts(pair: Watched) -> None:
     await asyncio.sleep(0.1)
     assert len(pair.a.facts_at) == 1
     await pair.poller.aclose()
+
+
+async def test_nothing_is_read_any_more_once_it_is_closed(pair: Watched) -> None:
+    """The connections are closed behind it, and a question to a closed one is an error of ours."""
+    pair.a.facts_take, pair.a.fails = 1.0, True
+    reading = asyncio.create_task(pair.poller.first_facts(within=10.0))
+    await asyncio.sleep(0.1)
+    await pair.poller.aclose()
+    with capture_logs() as lines:
+        await reading
+        await asyncio.sleep(2.0)
+        assert (await pair.poller.poll()).both_answered
+        await asyncio.sleep(2.0)
+    assert lines == []
+    assert len(pair.a.facts_at) == 1
 
 
 async def test_the_first_facts_wait_only_so_long(pair: Watched) -> None:

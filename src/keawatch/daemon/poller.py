@@ -8,7 +8,7 @@ deadline, so that a busy control socket (pfSense's is, on a churning primary) is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -95,6 +95,8 @@ class Poller:
         self._open: dict[str, _Open] = {}
         self._facts = _Readings("facts", FACTS_EVERY)
         self._traffic = _Readings("traffic", TRAFFIC_EVERY)
+        self._first: list[asyncio.Task[None]] = []
+        self._closed = False
 
     async def poll(self) -> Snapshot:
         """Return both servers as of now, within *patience* seconds; whoever asks meanwhile waits, and looks anew."""
@@ -114,12 +116,15 @@ class Poller:
 
     async def first_facts(self, *, within: float) -> None:
         """Read what changes seldom once, for at most *within* seconds, so that the first round knows it."""
-        await _bounded([server.refresh_facts() for server in self._servers], within)
+        self._first = [asyncio.create_task(server.refresh_facts()) for server in self._servers]
+        await _bounded(self._first, within)
         self._facts.at = {server.name: self._clock() for server in self._servers}
 
     async def aclose(self) -> None:
-        """Drop every question that is still out."""
+        """Drop every question that is still out, and begin no other: whom it would go to is closed next."""
+        self._closed = True
         tasks = [
+            *self._first,
             *(question.task for question in self._open.values()),
             *self._facts.running.values(),
             *self._traffic.running.values(),
@@ -140,7 +145,7 @@ class Poller:
     def _refresh(self, snapshot: Snapshot) -> None:
         """Read again in the background what is due, of each server that answers."""
         moment = self._clock()
-        for server in self._servers:
+        for server in () if self._closed else self._servers:
             if snapshot.of(server.name).status is None:
                 continue
             if server.facts_wanted or self._facts.is_due(server.name, moment):
@@ -155,8 +160,7 @@ def _tell_error(task: asyncio.Task[None]) -> None:
         log.error("an error inside keawatch", doing=task.get_name(), error=f"{type(error).__name__}: {error}")
 
 
-async def _bounded(questions: list[Awaitable[None]], within: float) -> None:
-    tasks = [asyncio.ensure_future(question) for question in questions]
+async def _bounded(tasks: list[asyncio.Task[None]], within: float) -> None:
     _, late = await asyncio.wait(tasks, timeout=within)
     for task in late:
         task.cancel()
