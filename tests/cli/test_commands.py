@@ -230,6 +230,13 @@ def test_the_doctor_shows_addresses_in_brackets(tmp_path: Path) -> None:
     assert "http://[fd00::1]:1/" in told.out
 
 
+@pytest.mark.parametrize("length", ["9999999d", "9" * 400 + "s", "0.0000001s", "0s", "1", "h"])
+def test_a_pause_of_a_senseless_length_is_refused(tmp_path: Path, length: str) -> None:
+    told = keawatch("pause", "-c", str(configured(tmp_path)), "--for", length)
+
+    assert (told.status, length[:20] in told.err, told.out) == (2, True, "")
+
+
 def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_can_be_shown(tmp_path: Path) -> None:
     config = configured(tmp_path)
     words = [b"pause", b"-c", str(config).encode(), b"--reason", b"Gr\xfc\xdfe\x1b[2J"]

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -20,6 +20,8 @@ from keawatch.core.decision import Decision, Guard, Withheld
 from keawatch.core.model import HaState, History
 from keawatch.core.policy import Policy
 from keawatch.daemon.api import ApiState, make_app, open_listener, serve_on
+from keawatch.daemon.leasekeeper import LeaseKeeper
+from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.loop import PairView
 from keawatch.daemon.metrics import Metrics
 from keawatch.daemon.token import TOKEN_FILE, ensure_token
@@ -136,7 +138,7 @@ class TestLooking:
         assert entries[0]["number"] < entries[1]["number"]
         assert (await well.http.get("/api/v1/history?pair=wan")).status_code == 404
 
-    @pytest.mark.parametrize("limit", ["0", "-1", "x", "²", "", "999999999999"])
+    @pytest.mark.parametrize("limit", ["0", "-1", "x", "²", "", "999999999999", "9" * 5000])
     async def test_senseless_limit_is_refused(self, well: Api, limit: str) -> None:
         answer = await well.http.get("/api/v1/history", params={"limit": limit})
 
@@ -402,7 +404,7 @@ class TestSettings:
         await well.stage.loop.run_once()
         assert (await well.http.get("/api/v1/pairs/lan")).json()["paused"] is None
 
-    @pytest.mark.parametrize("seconds", ["0", "-1", '"60"', "true", "NaN", "Infinity", "1e99", "9" * 400, "[]"])
+    @pytest.mark.parametrize("seconds", ["0", "-1", "1e-9", '"60"', "true", "NaN", "Infinity", "1e99", "9" * 400, "[]"])
     async def test_senseless_pause_is_refused(self, well: Api, seconds: str) -> None:
         answer = await well.http.post(
             "/api/v1/pairs/lan/pause",
@@ -428,6 +430,18 @@ class TestSettings:
 
         assert well.stage.journal.acknowledged_at("lan") == well.stage.clock()
         assert well.stage.journal.entries()[-1].body == {"owner": "eva"}
+
+
+class TestUndo:
+    async def test_of_a_run_that_is_not_there_names_those_there_are(self, well: Api, tmp_path: Path) -> None:
+        servers = cast("Any", well.stage.servers)
+        work = LeaseWork("lan", servers, well.stage.loop.policy, tmp_path)
+        well.stage.loop._parts.keeper = LeaseKeeper(work, well.stage.journal, None)
+
+        answer = await well.order("undo", {"run": "no-such-run"})
+
+        assert answer.status_code == 404
+        assert answer.json()["error"].startswith("there is no run no-such-run in ")
 
 
 class TestPage:

@@ -290,7 +290,12 @@ def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not match or float(match[1]) <= 0:
         raise UsageError(f"{text!r} is not a length of time; say 90s, 30m, 2h or 3d")
-    return float(match[1]) * _UNITS[match[2]]
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if not shown.SHORTEST_PAUSE.total_seconds() <= seconds <= shown.LONGEST_PAUSE.total_seconds():
+        raise UsageError(
+            f"{text!r} is too {'short' if seconds < 1 else 'long'}; a pause without --for lasts until resume"
+        )
+    return seconds
 
 
 def _said(words: str) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import json
+import re
 import secrets
 import socket
 from base64 import b64encode
@@ -46,12 +47,12 @@ from keawatch.daemon.performer import PlanRefusedError
 from keawatch.daemon.token import TOKEN_FILE
 from keawatch.errors import JournalError, KeawatchError
 from keawatch.kea.protocol import printable
+from keawatch.leases.backup import NoSuchRunError
 
 LEAST_PATIENCE = 30.0
 """Seconds without a finished round before the daemon counts as hung, whatever the interval."""
 
 MOST_ENTRIES = 10_000
-LONGEST_PAUSE = timedelta(days=366)
 MOST_BODY = 65_536
 
 
@@ -121,9 +122,12 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": detail}, status, getattr(error, "headers", None))
 
 
+_OWN_ERRORS = ((PlanRefusedError, HTTPStatus.CONFLICT), (NoSuchRunError, HTTPStatus.NOT_FOUND))
+
+
 async def _own_error(_: Request, error: Exception) -> Response:
-    conflict = isinstance(error, PlanRefusedError)
-    return _error(HTTPStatus.CONFLICT if conflict else HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    known = (status for kind, status in _OWN_ERRORS if isinstance(error, kind))
+    return _error(next(known, HTTPStatus.SERVICE_UNAVAILABLE), str(error))
 
 
 async def _any_error(_: Request, error: Exception) -> Response:
@@ -272,7 +276,8 @@ class Routes:
         if pair is not None and pair not in self._state.loops:
             raise _unknown(pair, self._state.loops)
         text = request.query_params.get("limit", "100")
-        if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_ENTRIES):
+        # Python reads no number of thousands of digits.
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not 0 < int(text) <= MOST_ENTRIES:
             raise HTTPException(HTTPStatus.BAD_REQUEST, f"limit should be a number from 1 to {MOST_ENTRIES}")
         return JSONResponse(shown.history(self._state.journal.entries(pair, limit=int(text))))
 
@@ -319,7 +324,7 @@ class Routes:
         """Watch and say, and do nothing, for a while or until resumed."""
         loop, body = self._loop(request), await _body(request)
         since, length = self._state.clock(), _length(body.get("seconds"))
-        until = since + length if length else None
+        until = None if length is None else since + length
         pause = Pause(since, until, _words(body, "reason", ""), _words(body, "owner", "the API"))
         loop.set_pause(pause)
         return JSONResponse({"pair": loop.name, "paused": shown.paused(pause)})
@@ -415,10 +420,10 @@ def _length(seconds: object) -> timedelta | None:
     if seconds is None:
         return None
     number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not 0 < float(str(seconds)) <= LONGEST_PAUSE.total_seconds():
-        longest = f"{LONGEST_PAUSE.total_seconds():.0f}"
+    least, most = shown.SHORTEST_PAUSE.total_seconds(), shown.LONGEST_PAUSE.total_seconds()
+    if not number or not least <= float(str(seconds)) <= most:
         raise HTTPException(
-            HTTPStatus.BAD_REQUEST, f"seconds should be a number above 0 and at most {longest}, or null"
+            HTTPStatus.BAD_REQUEST, f"seconds should be a number from {least:g} to {most:.0f}, or null: until resume"
         )
     return timedelta(seconds=float(str(seconds)))
 

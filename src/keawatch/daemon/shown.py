@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from keawatch.core.backups import unwatched
@@ -30,6 +31,9 @@ from keawatch.daemon.record import LOOKED_AT
 from keawatch.leases.undo import Undone
 
 Json = dict[str, Any]
+
+SHORTEST_PAUSE, LONGEST_PAUSE = timedelta(milliseconds=1), timedelta(days=366)
+"""What a pause with an end may take; what is not within is a slip of the keyboard."""
 
 
 def status(views: Iterable[PairView]) -> Json:

@@ -29,6 +29,10 @@ KEEP_BYTES = 1 << 30
 _CHANGES, _RUN = "changes.jsonl", "run.json"
 
 
+class NoSuchRunError(BackupError):
+    """There is no run of that name; the sentence names those there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One lease of one server, as it was and as it is to be; None where there is no record."""
@@ -137,11 +141,11 @@ class Backup:
             ) from error
 
     def changes(self, run_id: str) -> Iterator[Change]:
-        """Yield the changes of a run in the order they were made; raises BackupError when there is no such run."""
+        """Yield the changes of a run in the order they were made; raises NoSuchRunError, or BackupError when it can't be read."""
         path = self.folder / run_id / _CHANGES
         if run_id not in {folder.name for folder in self._folders()} or not path.is_file():
             known = ", ".join(run.id for run in self.runs()[-5:]) or "none"
-            raise BackupError(f"there is no run {run_id} in {self.folder}; the newest there: {known}")
+            raise NoSuchRunError(f"there is no run {run_id} in {self.folder}; the newest there: {known}")
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
