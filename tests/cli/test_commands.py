@@ -1,15 +1,18 @@
 """The program as its users and their scripts meet it: words in, sentences, JSON and exit statuses out."""
 
 import os
+import pty
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from keawatch.daemon.journal import sole_actor
+from keawatch.leases.backup import Backup, Change
 from tests.cli.conftest import PROGRAM, Stage, keawatch
 
 PAIR_KEYS = {"name", "mode", "serving", "redundant", "diagnosis", "plan", "withheld", "servers"}
@@ -235,6 +238,48 @@ def test_a_pause_of_a_senseless_length_is_refused(tmp_path: Path, length: str) -
     told = keawatch("pause", "-c", str(configured(tmp_path)), "--for", length)
 
     assert (told.status, length[:20] in told.err, told.out) == (2, True, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("status -c {config} >&-", 3, ""),
+        ("status -c {config} >&- 2>&- <&-", 3, ""),
+        ("heal -c {config} <&-", 4, "nothing to be done"),
+        ("version > /dev/full", 5, "standard output can't be written (No space left on device)"),
+        ("status -c {config} > /dev/full", 5, "standard output can't be written"),
+        ("status --json -c {config} > /dev/full", 5, "standard output can't be written"),
+        ("history --json -c {config} | true", 0, ""),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_error_inside(
+    tmp_path: Path, words: str, status: int, said: str
+) -> None:
+    line = f"{PROGRAM} {words.format(config=configured(tmp_path))}"
+    told = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+
+    assert told.returncode == status, told
+    assert said in told.stderr
+    assert "inside keawatch" not in told.stderr
+    assert "Exception" not in told.stderr
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\x04"])
+def test_whoever_does_not_agree_has_refused(tmp_path: Path, typed: str) -> None:
+    run = Backup(tmp_path / "state", "lan").begin("run-1", "it was due", datetime(2026, 8, 1, tzinfo=UTC))
+    run.append([Change("b", "10.77.0.7", "missing", None, {"ip-address": "10.77.0.7"})])
+    run.end("ok")
+    mine, theirs = pty.openpty()
+    with subprocess.Popen(
+        [str(PROGRAM), "undo", "run-1", "-c", str(configured(tmp_path))],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.write(mine, typed.encode())
+        assert process.wait(60) == 4
+    os.close(mine)
+    os.close(theirs)
 
 
 def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_can_be_shown(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from keawatch.cli.common import (
     out,
     print_json,
 )
-from keawatch.cli.exits import Exit, UsageError, guarded
+from keawatch.cli.exits import Exit, UsageError, guarded, open_streams
 from keawatch.cli.remote import Remote, daemon_of, told_of
 from keawatch.config import Config, PairConfig, load
 from keawatch.core.atlas import CODES, STATES, explain_code, explain_state
@@ -64,6 +64,7 @@ app.add_typer(lease_commands.backup, name="backup")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit with the status that ``Exit`` describes."""
+    open_streams()
     configure()
     guarded(lambda: app(arguments, standalone_mode=True))
 

@@ -63,7 +63,12 @@ def ask(*, yes: bool, json_: bool, question: str = "Do this?") -> None:
         return
     if json_ or not sys.stdin.isatty():
         raise UsageError("this changes a server and there is nobody to ask: say --yes")
-    if not typer.confirm(question):
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:  # Ctrl-D is a no as well.
+        typer.echo(err=True)
+        agreed = False
+    if not agreed:
         raise typer.Exit(Exit.REFUSED)
 
 
