@@ -6,12 +6,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from keawatch.daemon.journal import sole_actor
+from keawatch.daemon.journal import Journal, sole_actor
 from keawatch.leases.backup import Backup, Change
 from tests.cli.conftest import PROGRAM, Stage, keawatch
 
@@ -280,6 +281,32 @@ def test_whoever_does_not_agree_has_refused(tmp_path: Path, typed: str) -> None:
         assert process.wait(60) == 4
     os.close(mine)
     os.close(theirs)
+
+
+def test_a_damaged_entry_of_the_journal_is_a_sentence(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    with closing(Journal(tmp_path / "state")) as journal:
+        journal.write("lan", "started")
+        journal._db.execute("UPDATE entry SET body = '{'")
+
+    told = keawatch("history", "-c", str(config))
+
+    assert (told.status, "can't be read" in told.err, "inside keawatch" in told.err) == (5, True, False), told
+
+
+def test_a_damaged_record_of_a_backup_does_not_hide_the_others(tmp_path: Path) -> None:
+    run = Backup(tmp_path / "state", "lan").begin("run-1", "it was due", datetime(2026, 8, 1, tzinfo=UTC))
+    run.append([Change("b", "10.77.0.7", "missing", None, {"cltt": "x"})])
+    run.append(
+        [Change("b", "10.77.0.8", "missing", None, {"cltt": 1, "valid-lft": 9, "hw-address": "08:00:2b:02:3f:4e"})]
+    )
+    run.end("ok")
+
+    told = keawatch("backup", "-c", str(configured(tmp_path)), "show", "run-1")
+
+    assert told.status == 0, told
+    assert '10.77.0.7 missing: nothing → a damaged record {"cltt": "x"}' in told.out
+    assert "10.77.0.8 missing: nothing → hw-address 08:00:2b:02:3f:4e, renewed" in told.out
 
 
 def test_a_reason_that_is_no_utf8_is_kept_as_far_as_it_can_be_shown(tmp_path: Path) -> None:

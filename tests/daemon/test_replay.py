@@ -431,6 +431,7 @@ class TestTheFile:
             b"\xff\xfe",
             b"SQLite format 3\0 and no more",
             b'{"entries": []}',
+            pytest.param(b'{"body": ' + b"[" * 100_000, id="deep"),
         ],
     )
     def test_that_is_none_is_said(self, tmp_path: Path, content: bytes) -> None:

@@ -135,14 +135,55 @@ class TestRun:
             file.write(tail)
         assert list(kept.changes("r1")) == CHANGES
 
-    @pytest.mark.parametrize("line", [b"\n", b"no json\n", b"[]\n", b"5\n", b"{}\n", b'{"server": "b"}\n', b"\xff\n"])
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"\n",
+            b"no json\n",
+            b"[]\n",
+            b"5\n",
+            b"{}\n",
+            b'{"server": "b"}\n',
+            b'{"server": 5, "address": "10.0.0.1", "kind": "missing", "before": null, "after": null}\n',
+            b'{"server": "b", "address": "10.0.0.1", "kind": "missing", "before": "x", "after": null}\n',
+            b"[" * 100_000 + b"\n",
+            b"\xff\n",
+        ],
+        ids=range(10),
+    )
     def test_with_a_line_that_is_none_is_refused_in_words(self, kept: Backup, tmp_path: Path, line: bytes) -> None:
         written(tmp_path, "r1", CHANGES)
         file_of(kept, "r1").write_bytes(line + file_of(kept, "r1").read_bytes())
         with pytest.raises(BackupError):
             list(kept.changes("r1"))
 
-    @pytest.mark.parametrize("text", ["", "no json", "[]", "5", "null", '{"changes": 4}', '{"counts": null}'])
+    def test_in_a_folder_that_may_not_be_entered_says_so(
+        self, kept: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written(tmp_path, "r1", CHANGES)
+
+        def forbidden(*_: Any, **__: Any) -> NoReturn:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "is_file", forbidden)
+        monkeypatch.setattr(Path, "open", forbidden)
+        with pytest.raises(BackupError, match="run this as keawatch's user or root"):
+            list(kept.changes("r1"))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "no json",
+            "[]",
+            "5",
+            "null",
+            '{"changes": 4}',
+            '{"counts": null}',
+            '{"changes": "x", "counts": [5]}',
+            pytest.param("[" * 100_000, id="deep"),
+        ],
+    )
     def test_whose_note_is_broken_is_still_listed(self, kept: Backup, tmp_path: Path, text: str) -> None:
         written(tmp_path, "r1", CHANGES)
         (kept.folder / "r1" / "run.json").write_text(text)

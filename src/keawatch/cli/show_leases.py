@@ -16,7 +16,7 @@ from rich.table import Table
 
 from keawatch.cli.common import aside
 from keawatch.leases.backup import Change
-from keawatch.leases.lease import brief
+from keawatch.leases.lease import Record, brief
 
 KINDS = ("missing", "extra", "older", "newer", "owner", "state", "differs")
 
@@ -168,8 +168,16 @@ def runs(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
 def changes(console: Console, found: Sequence[Change]) -> None:
     """Show single changes."""
     for change in found:
-        before, after = brief(change.before) or "nothing", brief(change.after) or "nothing"
+        before, after = _brief(change.before), _brief(change.after)
         console.print(f"{change.server} {change.address} {change.kind}: {before} → {after}")
+
+
+def _brief(record: Record | None) -> str:
+    """Return a kept record in short; one that is damaged as it is, since it must not hide the others."""
+    try:
+        return brief(record) or "nothing"
+    except (ArithmeticError, KeyError, OSError, TypeError, ValueError):
+        return f"a damaged record {json.dumps(record)[:120]}"
 
 
 def gate(console: Console, data: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ class Journal:
         query = f"SELECT number, at, pair, kind, plan, body FROM entry WHERE {where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - columns are ours
         with self._failing("read"):
             rows = self._db.execute(query, (*(value for _, value in wanted), limit)).fetchall()
-        return [_entry(row) for row in reversed(rows)]
+            return [_entry(row) for row in reversed(rows)]
 
     def attempts(self, pair: str, *, within: timedelta = timedelta(days=1)) -> tuple[Attempt, ...]:
         """Return the attempts of the last day, oldest first; one that never ended counts as begun and interrupted."""

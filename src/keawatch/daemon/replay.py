@@ -126,7 +126,7 @@ def decisions_in(path: Path) -> list[Entry]:
         if is_sqlite:
             return entries_in(path, kind=KIND)
         return [entry for entry in _lines(path) if entry.kind == KIND]
-    except (OSError, UnicodeDecodeError, KeawatchError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, KeawatchError) as error:
         raise NoJournalError(
             f"{path} is no journal ({error}): name the journal.sqlite3 of a state directory, a copy of it, or the journal.jsonl of "
             "a bundle"
@@ -158,5 +158,5 @@ def _entry(number: int, line: str) -> Entry:
             data["plan"],
             body,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise NoJournalError(f"line {number} is no entry") from None

@@ -143,17 +143,22 @@ class Backup:
     def changes(self, run_id: str) -> Iterator[Change]:
         """Yield the changes of a run in the order they were made; raises NoSuchRunError, or BackupError when it can't be read."""
         path = self.folder / run_id / _CHANGES
-        if run_id not in {folder.name for folder in self._folders()} or not path.is_file():
-            known = ", ".join(run.id for run in self.runs()[-5:]) or "none"
-            raise NoSuchRunError(f"there is no run {run_id} in {self.folder}; the newest there: {known}")
+        if run_id not in {folder.name for folder in self._folders()}:
+            raise self._unknown(run_id)
         try:
             with path.open(encoding="utf-8") as file:
                 for line in file:
                     change = _change(line)
                     if change:
                         yield change
+        except FileNotFoundError:
+            raise self._unknown(run_id) from None
         except (OSError, UnicodeDecodeError) as error:
             raise BackupError(f"{path} can't be read ({error}); run this as keawatch's user or root") from error
+
+    def _unknown(self, run_id: str) -> NoSuchRunError:
+        known = ", ".join(run.id for run in self.runs()[-5:]) or "none"
+        return NoSuchRunError(f"there is no run {run_id} in {self.folder}; the newest there: {known}")
 
     def prune(self, now: datetime, *, days: float = KEEP_DAYS, most: int = KEEP_BYTES) -> list[str]:
         """Remove what is too old at *now*, or too much, and return which runs; the newest run always stays."""
@@ -175,9 +180,14 @@ def _change(line: str) -> Change | None:
     if not line.endswith("\n"):
         return None  # Cut off by a crash: its command never left.
     try:
-        return Change(**json.loads(line))
-    except (ValueError, TypeError) as error:
+        change = Change(**json.loads(line))
+        if not all(isinstance(word, str) for word in (change.server, change.address, change.kind)):
+            raise TypeError("server, address or kind is no text")  # noqa: TRY301
+        if not all(record is None or isinstance(record, dict) for record in (change.before, change.after)):
+            raise TypeError("before or after is no lease")  # noqa: TRY301
+    except (ValueError, TypeError, RecursionError) as error:
         raise BackupError(f"a backup has a line that is none ({error}): {line[:80]!r}") from error
+    return change
 
 
 def _age(folder: Path) -> float:
@@ -191,15 +201,15 @@ def _age(folder: Path) -> float:
 def _info(folder: Path) -> RunInfo:
     try:
         told = json.loads((folder / _RUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         told = None
     told = told if isinstance(told, dict) else {}
     try:
         size = (folder / _CHANGES).stat().st_size
     except OSError:
         size = 0
-    changes = told.get("changes")
-    if changes is None:  # Its keawatch was killed: what is on disk counts.
+    changes, counts = told.get("changes"), told.get("counts")
+    if not isinstance(changes, int):  # Its keawatch was killed, or the note is damaged: what is on disk counts.
         changes = _lines(folder / _CHANGES)
     return RunInfo(
         folder.name,
@@ -208,7 +218,7 @@ def _info(folder: Path) -> RunInfo:
         str(told.get("result", "unfinished")),
         changes,
         size,
-        dict(told.get("counts") or {}),
+        counts if isinstance(counts, dict) else {},
     )
 
 
