@@ -249,6 +249,7 @@ def test_a_pause_of_a_senseless_length_is_refused(tmp_path: Path, length: str) -
         ("heal -c {config} <&-", 4, "nothing to be done"),
         ("version > /dev/full", 5, "standard output can't be written (No space left on device)"),
         ("status -c {config} > /dev/full", 5, "standard output can't be written"),
+        ("version > /dev/full 2>&1", 5, ""),
         ("status --json -c {config} > /dev/full", 5, "standard output can't be written"),
         ("history --json -c {config} | true", 0, ""),
     ],

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import NoReturn
 
@@ -99,5 +100,6 @@ def _write_no_more() -> None:
 
 
 def _end(sentence: str, status: Exit) -> NoReturn:
-    sys.stderr.write(f"keawatch: {sentence}\n")
+    with suppress(OSError):  # The same full disk may be behind it, and the status is said all the same.
+        sys.stderr.write(f"keawatch: {sentence}\n")
     sys.exit(status)
