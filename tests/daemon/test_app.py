@@ -104,6 +104,19 @@ async def test_lives_on_where_the_new_configuration_says(daemon: Daemon, tmp_pat
     await running
 
 
+async def test_a_signal_that_comes_while_the_old_life_still_ends_is_not_lost(tmp_path: Path) -> None:
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
+    daemon = Daemon(path := written(tmp_path, listen=first), load(path))
+    written(tmp_path, listen=second)
+    daemon.reload.set()
+
+    running = asyncio.create_task(daemon.run())
+    await answers(second)
+
+    daemon.stop.set()
+    await running
+
+
 def free_ports(number: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         return [stack.enter_context(open_listener("127.0.0.1:0")).getsockname()[1] for _ in range(number)]

@@ -106,7 +106,6 @@ class Daemon:
 
     async def _one_life(self, journal: Journal) -> None:
         """Run with one configuration, until it is to be read again or all is to end."""
-        self.reload.clear()
         liveness = Liveness(slowest_round=self.config.watch.interval + self.config.watch.poll_timeout)
         heart = _Heart(liveness, frozenset(pair.name for pair in self.config.pair))
         watchers: tuple[Watcher, ...] = (Told(), self.metrics, heart)
