@@ -747,9 +747,6 @@ class World:
 
 
 OPEN: Mapping[str, Callable[[World, Tracked], bool]] = {
-    "a reset announces no pause beside partner-down, and too short a one beside a deaf standby": lambda _, tracked: (
-        tracked.plan.strategy == "reset"
-    ),
     "the primary is made to forget over a link that drops packets": lambda world, _: (
         world.pair.links["a"].fault is Fault.SILENT
     ),
