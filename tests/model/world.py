@@ -45,6 +45,7 @@ from keawatch.kea.places import is_reading
 from keawatch.kea.protocol import KeaDaemonDeadError, Reply, decode
 from keawatch.sim.agenda import EPOCH
 from keawatch.sim.answers import Json
+from keawatch.sim.machine import State
 from keawatch.sim.pair import Fault, SimPair
 from keawatch.sim.server import Channel, SimServer
 from keawatch.sim.settings import PairSpec
@@ -750,8 +751,18 @@ OPEN: Mapping[str, Callable[[World, Tracked], bool]] = {
     "the primary is made to forget over a link that drops packets": lambda world, _: (
         world.pair.links["a"].fault is Fault.SILENT
     ),
+    "keawatch was killed between two commands that belong together and was not started again": lambda world, tracked: (
+        tracked.crashed
+        and world.watch is None
+        and any(_has_yet_to_enter(server) for server in (world.pair.a, world.pair.b))
+    ),
 }
 """When more darkness than announced is known not to be mended yet: a search looks past it, a story in found/ does not."""
+
+
+def _has_yet_to_enter(server: SimServer) -> bool:
+    service = server.service
+    return service is not None and service.state is State.PARTNER_DOWN and not service.scopes.served
 
 
 def _serves(server: SimServer) -> bool:
