@@ -212,7 +212,7 @@ def _loud(facts: Facts) -> tuple[Step, ...]:
             title=f"give {b} what {a} leased until then",
             before=(*joined, serves(a), state(b, HaState.READY, *sorted(NORMAL_STATES))),
             deadline=LONGEST_WORK,
-            work=Work.CATCH_UP_GENTLY,
+            work=Work.CATCH_UP,
         ),
         Step(
             key="standby-loud",

@@ -42,9 +42,7 @@ class Work(StrEnum):
     """What keawatch does itself, with many commands and not with one."""
 
     CATCH_UP = "catch-up"
-    """Reconcile in one quick pass, while only one of them serves: what is leased meanwhile is left to the next one."""
-    CATCH_UP_GENTLY = "catch-up-gently"
-    """Reconcile in one pass with rests: clients of the one that serves wait until the other has taken their leases."""
+    """Reconcile in one pass, while only one of them serves: what is leased meanwhile is left to the next one."""
     FENCE = "fence"
     """Run the operator's own command that makes sure that a server (``Step.about``) is off; exit status 0 is the only yes."""
     RECONCILE = "reconcile"

@@ -33,7 +33,6 @@ from keawatch.errors import (
 )
 from keawatch.kea.protocol import Reply
 from keawatch.kea.reconfigure import aside, closed, estranged, is_aside, is_unfetchable, recorded, rejoining
-from keawatch.leases.pages import GENTLE
 from keawatch.leases.reconcile import Limits
 
 LOOK_DEADLINE = 5.0
@@ -261,9 +260,6 @@ _PUT_BACK_AGAIN = 2.0
 
 _CLOSE_LOOK = 0.02
 """Seconds between two looks for what clients wait for; an answer costs Kea less than a millisecond."""
-
-_CATCHING_UP: Mapping[Work | None, float] = {Work.CATCH_UP: 0.0, Work.CATCH_UP_GENTLY: GENTLE}
-"""Seconds of rest between two pages in the work that is one pass."""
 
 _WORK_LOOK = 0.25
 """Seconds between two looks whether work may go on."""
@@ -540,9 +536,7 @@ class Performer:
         """Return what work may do: a person who has agreed is bound by no cap, and catching up is one pass."""
         person = run.by == "operator"
         limits = Limits(cap=None if person else self.cap, spare=person)
-        if step.work not in _CATCHING_UP:
-            return limits
-        return replace(limits, passes=1, settle=0.0, rest=_CATCHING_UP[step.work])
+        return replace(limits, passes=1, settle=0.0) if step.work is Work.CATCH_UP else limits
 
     def _report_stopped(self, run: _Run, step: Step) -> None:
         if run.stopped_work is None:
@@ -788,7 +782,7 @@ def _left_over(done: Reconciled, step: Step, plan: Plan) -> KeawatchError | None
     if account.held_back:
         # What is left needs a person; the databases are told as they are, and only a gate stays shut for it.
         return KeawatchError(str(done)) if plan.strategy == "gate" else None
-    if account.comparison and account.comparison.differences and step.work not in _CATCHING_UP:
+    if account.comparison and account.comparison.differences and step.work is not Work.CATCH_UP:
         return KeawatchError(f"{done}: they change faster than they are mended; it is tried again")
     return None
 
