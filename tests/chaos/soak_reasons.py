@@ -27,8 +27,8 @@ out {plans} plans; {wrong} times something about one was wrong, and {untrue} tim
 """
 
 SAYS = """
-{bad} of {faults}, each with why. No healing was given up, and nobody had to do anything but to end the maintenance that had been
-ordered (192). A clock that was set back by 90 s makes Kea's own timers late by as much, which is where the longest waits come from.
+Nothing: no healing was given up, and nobody had to do anything. A clock that was set back by 90 s makes Kea's own timers late by as
+much, which is where the longest waits come from.
 """
 
 ALONE = """
@@ -36,38 +36,8 @@ Clients waited longer than these plans had announced. The same fault was then pl
 most, and in one of these plays they waited as long in the same seconds of it: the fault made them wait, not the plan.
 """
 
-EXPLAINED_SEED = 1129
+EXPLAINED_SEED = 4117
 """Of which run the following is said."""
 
-_LINK = (
-    "They waited for the link, as they did at the cuts beside which no plan was under way: each silence begins when an update fails by the "
-    "primary's log. The work was put off, and done when the servers heard each other."
-)
-
-_RACE = (
-    "Both servers lease from one pool, and gave the same address to two clients within milliseconds. Each then took the other's update, so that each had "
-    "the address for the other's client; no state, count or restart told. Since then the leases are compared each `watch_leases` seconds in "
-    "load-balancing (docs/architecture.md)."
-)
-
-EXPLAINED: dict[int, str] = {
-    19: _LINK,
-    60: (
-        "For 0.7 s of it nobody had answered the secondary's half since its subnet was mended, which is Kea's doing, and the plan had not "
-        "yet had the primary answer it. The other 0.5 s are two late answers while leases were read; the plan itself paused 46 ms."
-    ),
-    82: _LINK,
-    157: (
-        "Six answers came 0.16 to 0.22 s apart, while the reconcile read the leases page behind page with both servers on one core. Since then "
-        "it rests between two pages (docs/architecture.md)."
-    ),
-    192: (
-        "Maintenance is left to whoever ordered it, and here it was not ended: cancelled twice, Kea fell back into it, and the resting server "
-        "was restarted so fast (0.6 s) that the other did not notice and put it to rest again. What keawatch advised then was such a restart; it says now "
-        "to stop the server until the other is in `partner-down`."
-    ),
-    193: _RACE,
-    206: _RACE,
-    221: _LINK,
-}
+EXPLAINED: dict[int, str] = {}
 """Of faults by number, where something was not as it should be: why, and what was done about it."""
