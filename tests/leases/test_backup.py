@@ -52,6 +52,10 @@ def file_of(kept: Backup, run_id: str) -> Path:
     return kept.folder / run_id / "changes.jsonl"
 
 
+def forbidden(*_: Any, **__: Any) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
 class TestRun:
     def test_without_a_change_leaves_nothing_behind(self, kept: Backup) -> None:
         run = kept.begin("r1", "a test", MOMENT)
@@ -161,9 +165,6 @@ class TestRun:
         self, kept: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written(tmp_path, "r1", CHANGES)
-
-        def forbidden(*_: Any, **__: Any) -> NoReturn:
-            raise PermissionError(errno.EACCES, "Permission denied")
 
         monkeypatch.setattr(Path, "is_file", forbidden)
         monkeypatch.setattr(Path, "open", forbidden)
@@ -284,10 +285,7 @@ class TestRuns:
     ) -> None:
         written(tmp_path, "r1", CHANGES)
 
-        def refuse(*_: Any, **__: Any) -> NoReturn:
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(Path, "open", forbidden)
         with pytest.raises(BackupError, match=r"Permission denied.* keawatch's user or root"):
             list(kept.changes("r1"))
 

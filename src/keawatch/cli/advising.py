@@ -19,7 +19,7 @@ from keawatch.cli.remote import daemon_of
 from keawatch.config import Config, load
 from keawatch.daemon.bundle import Sources, write_bundle
 from keawatch.daemon.clock import now
-from keawatch.daemon.discover import discover, render
+from keawatch.daemon.discover import discover, is_there, render
 from keawatch.daemon.doctor import examine
 from keawatch.daemon.jsonable import jsonable
 
@@ -92,14 +92,11 @@ def discover_and_write(output: Path, console: Console, *, force: bool) -> Exit:
 def _is_there(path: Path) -> bool:
     """Return whether something lies at *path*; raises UsageError where that can't be seen, since nothing could be written either."""
     try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        return is_there(path)
     except OSError as error:
         raise UsageError(
             f"{path} can't be looked at ({error.strerror}); name another file, or run this as root"
         ) from error
-    return True
 
 
 def _write(output: Path, text: str) -> None:

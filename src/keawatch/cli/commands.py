@@ -41,7 +41,7 @@ from keawatch.daemon.clock import now
 from keawatch.daemon.journal import Journal
 from keawatch.daemon.pairs import bystander, check_usable
 from keawatch.errors import KeawatchError
-from keawatch.kea.protocol import printable
+from keawatch.kea.protocol import one_line
 from keawatch.logs import configure
 
 app = typer.Typer(
@@ -241,7 +241,7 @@ def pause(
 ) -> None:
     """Watch and say, but do nothing, until the time is up or ``resume``."""
     seconds = None if for_ is None else _seconds(for_)
-    owner, reason = _user(), _said(reason)
+    owner, reason = _user(), one_line(reason)
     loaded = load(config)
     for chosen in chosen_pairs(loaded, pair):
         remote = told_of(loaded)
@@ -299,16 +299,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _said(words: str) -> str:
-    """Return what a person said as it can be shown anywhere: bytes that are no UTF-8 come in as halves of letters."""
-    return printable(" ".join(words.split()))
-
-
 def _user() -> str:
     import getpass  # noqa: PLC0415 - seldom needed
 
     try:
-        return _said(getpass.getuser())
+        return one_line(getpass.getuser())
     except (KeyError, OSError):
         return "unknown"
 

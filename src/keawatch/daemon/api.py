@@ -46,7 +46,7 @@ from keawatch.daemon.loop import PairLoop, PairView
 from keawatch.daemon.performer import PlanRefusedError
 from keawatch.daemon.token import TOKEN_FILE
 from keawatch.errors import JournalError, KeawatchError
-from keawatch.kea.protocol import printable
+from keawatch.kea.protocol import one_line
 from keawatch.leases.backup import NoSuchRunError
 
 LEAST_PATIENCE = 30.0
@@ -432,8 +432,7 @@ def _words(body: Mapping[str, Any], key: str, default: str) -> str:
     value = body.get(key) or default
     if not isinstance(value, str):
         raise HTTPException(HTTPStatus.BAD_REQUEST, f"{key} should be a text")
-    # JSON can hold halves of a letter ("\\ud800"), which no answer and no page could be written with.
-    return printable(" ".join(value.split()))[:500]
+    return one_line(value)[:500]
 
 
 # --- listening

@@ -19,7 +19,7 @@ from keawatch.core.model import NORMAL_STATES, BackupServer, History, Observatio
 from keawatch.core.policy import Policy
 from keawatch.daemon.clock import Clock, now
 from keawatch.daemon.journal import Journal
-from keawatch.daemon.leasekeeper import AFTER_FAILURE, CountsOfTwo, by_subnet, said, write_down
+from keawatch.daemon.leasekeeper import AFTER_FAILURE, CountsOfTwo, by_subnet, said, told_apart, write_down
 from keawatch.daemon.leasework import LeaseWork
 from keawatch.daemon.performer import PlanOutcome
 from keawatch.errors import KeawatchError
@@ -210,12 +210,7 @@ class BackupKeeper:
         if not lasting:
             return replace(backup, counts_apart=None)
         primary = facts_of(history, self._work.policy).a.server
-        words = [
-            f"{backup.server} counts {abs(by)} leases {'more' if by > 0 else 'fewer'} than {primary}"
-            + (f" in subnet {subnet}" if subnet else "")
-            for subnet, by in sorted(lasting.items())[:3]
-        ]
-        return replace(backup, counts_apart=", ".join(words))
+        return replace(backup, counts_apart=told_apart(lasting, backup.server, primary, "leases "))
 
     def _tell(self, server: str, reason: str) -> None:
         log.warning("a backup server was not looked at", pair=self._work.pair, server=server, reason=reason)

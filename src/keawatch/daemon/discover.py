@@ -110,18 +110,24 @@ def discover(root: Path = Path("/")) -> Discovery:
     return Discovery(tuple(_named(pairs)), tuple(dict.fromkeys(search.notes)), tuple(dict.fromkeys(search.problems)))
 
 
-def _is_there(search: _Search, path: Path) -> bool:
-    """Return whether there is a file; one in a folder that may not be entered is a problem."""
+def is_there(path: Path) -> bool:
+    """Return whether something lies at *path*; raises OSError where that can't be seen, which ``exists`` does not in each Python."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
+    return True
+
+
+def _is_there(search: _Search, path: Path) -> bool:
+    """Return whether there is a file; one in a folder that may not be entered is a problem."""
+    try:
+        return is_there(path)
     except OSError as error:
         search.problems.append(
             f"Whether there is a /{path.relative_to(search.root)} can't be seen ({error.strerror}); run this as root."
         )
         return False
-    return True
 
 
 def _pairs(search: _Search, path: Path) -> Iterator[FoundPair]:

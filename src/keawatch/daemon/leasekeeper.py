@@ -245,12 +245,7 @@ class LeaseKeeper:
         if not lasting:
             return history
         names = [server.name for server in self.work.servers]
-        words = [
-            f"{names[1]} counts {abs(by)} {'more' if by > 0 else 'fewer'} than {names[0]}"
-            + (f" in subnet {subnet}" if subnet else "")
-            for subnet, by in sorted(lasting.items())[:3]
-        ]
-        return replace(history, counts_apart=", ".join(words), counts_at=history.now)
+        return replace(history, counts_apart=told_apart(lasting, names[1], names[0]), counts_at=history.now)
 
     def _filled(self, history: History, counts: Counts) -> History:
         """Return *history* with how full the pools are, by the server whose word counts, or by the other where that one does not say."""
@@ -308,6 +303,15 @@ def by_subnet(counts: CountsOfTwo) -> dict[int, int] | None:
     if (0 in first) != (0 in second):
         return None  # One of them does not count by subnet.
     return {subnet: second.get(subnet, 0) - first.get(subnet, 0) for subnet in first.keys() | second.keys()}
+
+
+def told_apart(apart: Mapping[int, int], server: str, other: str, what: str = "") -> str:
+    """Return in words by how much *server* counts more than *other* in each subnet (``by_subnet``), of three at most."""
+    return ", ".join(
+        f"{server} counts {abs(by)} {what}{'more' if by > 0 else 'fewer'} than {other}"
+        + (f" in subnet {subnet}" if subnet else "")
+        for subnet, by in sorted(apart.items())[:3]
+    )
 
 
 def write_down(journal: Journal, pair: str, kind: str, body: Any) -> None:

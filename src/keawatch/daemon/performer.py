@@ -408,11 +408,11 @@ class Performer:
         if order.kept_by or not _steps_aside(run.plan, order.server):
             return False
         with suppress(KeaError):  # One that can't be asked is given the order, as one that has just been put aside is.
-            reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
-            if not is_aside(reply.arguments, order.server):
+            running = await self._running(order.server)
+            if not is_aside(running, order.server):
                 run.is_back(order.server)
                 if order.config is ConfigVariant.REJOIN:
-                    self._note_rejoined(run, order.server, recorded(reply.arguments))
+                    self._note_rejoined(run, order.server, recorded(running))
                 return True
         if await self._serves_alone(run, order):
             raise _GivenUp(f"before the step «{step.title}»: {order.server} alone serves the clients now")
@@ -423,8 +423,7 @@ class Performer:
         if step.unfetchable is None:
             return
         try:
-            reply = await self._servers[step.unfetchable].read("config-get", None, deadline=COMMAND_DEADLINE)
-            if is_unfetchable(reply.arguments, step.unfetchable):
+            if is_unfetchable(await self._running(step.unfetchable), step.unfetchable):
                 return
             reason = f"{step.unfetchable} runs a configuration with which its leases could be fetched"
         except KeaError as error:
@@ -677,16 +676,20 @@ class Performer:
             run.meter.look(snapshot)
         return snapshot
 
+    async def _running(self, server: str) -> Any:
+        """Return the ``arguments`` of the configuration that *server* runs; raises KeaError."""
+        return (await self._servers[server].read("config-get", None, deadline=COMMAND_DEADLINE)).arguments
+
     async def _record_configs(self, plan: Plan) -> None:
         """Keep the running configuration of every server that the plan will reconfigure."""
         for name in sorted({order.server for order in plan.orders if order.config and order.kept_by is None}):
             try:
-                reply = await self._servers[name].read("config-get", None, deadline=COMMAND_DEADLINE)
+                running = await self._running(name)
             except KeaError as error:
                 raise PlanRefusedError(
                     f"the running configuration of {name} can't be read ({error}), so it could not be put back"
                 ) from error
-            self._vault.keep(plan.id, name, dict(reply.arguments))
+            self._vault.keep(plan.id, name, dict(running))
 
     async def _give_up(self, run: _Run) -> str:
         """
@@ -723,8 +726,7 @@ class Performer:
         """
         if order.config is not ConfigVariant.RECORDED:
             return False
-        reply = await self._servers[order.server].read("config-get", None, deadline=COMMAND_DEADLINE)
-        return not is_aside(reply.arguments, order.server)
+        return not is_aside(await self._running(order.server), order.server)
 
     async def _serves_alone(self, run: _Run, order: Order) -> bool:
         """Return whether a new configuration would take service from clients who have no other server."""

@@ -205,3 +205,8 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in " \n" else "?" for letter in text)
+
+
+def one_line(text: str) -> str:
+    """Return *text* as one line of what is ``printable``: bytes that are no UTF-8 come in as halves of letters, also by JSON."""
+    return printable(" ".join(text.split()))
